@@ -1,0 +1,40 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PICTURE ?= docs/images/demo.png
+QUALITY ?= 3
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint results clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make a virtual environment with everything in it
+
+# compressai comes without its dependencies: only its compiled range coder is used, and they are a
+# gigabyte. torch comes first so that its CPU build, where one is at hand, satisfies the rest.
+$(READY): setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "torch==2.13.0" "setuptools>=68"
+	$(BIN)/pip install --quiet --no-deps "compressai==1.2.8" || echo "compressai: no build for this Python; the range coder runs in Python"
+	$(BIN)/pip install --quiet --no-build-isolation --editable ".[dev]"
+	@touch $@
+
+demo: $(READY) ## Encode and decode a real photograph, print bpp, PSNR and times
+	$(BIN)/python -m stfcodec.bench.demo $(PICTURE) --quality $(QUALITY) --out .demo
+
+test: $(READY) ## Run every test
+	$(BIN)/python -m pytest -q
+
+lint: $(READY) ## Check style and types
+	$(BIN)/ruff check stfcodec tests
+	$(BIN)/ruff format --check stfcodec tests
+	$(BIN)/mypy stfcodec
+
+results: $(READY) ## Measure the embedded weights on Kodak; rewrite MANIFEST.json and the README's table
+	$(BIN)/python -m stfcodec.bench.results $(KODAK)
+
+clean: ## Remove what the commands above made
+	rm -rf $(VENV) .demo build dist *.egg-info

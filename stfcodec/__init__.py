@@ -1,0 +1,48 @@
+"""stfcodec: an image codec built on learned compression (WACNN and STF, CVPR 2022).
+
+    import stfcodec
+    data = stfcodec.encode("photo.jpg", quality=3.5)
+    image = stfcodec.decode(data)
+
+The functions are those of `stfcodec.api`, loaded on first use: importing the package alone takes
+milliseconds and imports neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stfcodec.container import StreamInfo
+from stfcodec.errors import ImageError, StfError, StreamError, UsageError, WeightsError
+from stfcodec.models.registry import ModelInfo
+
+if TYPE_CHECKING:
+    from stfcodec.api import build_model, decode, encode, info, list_models, load_model
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ImageError",
+    "ModelInfo",
+    "StfError",
+    "StreamError",
+    "StreamInfo",
+    "UsageError",
+    "WeightsError",
+    "build_model",
+    "decode",
+    "encode",
+    "info",
+    "list_models",
+    "load_model",
+]
+
+_LAZY = ("build_model", "decode", "encode", "info", "list_models", "load_model")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'stfcodec' has no attribute {name!r}")
+    from stfcodec import api
+
+    return getattr(api, name)

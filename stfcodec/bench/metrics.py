@@ -1,0 +1,64 @@
+"""Distortion and rate-distortion summaries, with NumPy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB of two uint8 pictures of one shape; inf if equal."""
+    mse = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
+    return float("inf") if mse == 0 else float(10 * np.log10(255**2 / mse))
+
+
+def bd_rate(
+    anchor: Sequence[tuple[float, float]], test: Sequence[tuple[float, float]]
+) -> float:
+    """Bjøntegaard delta rate in percent: how many more bits `test` needs than `anchor`.
+
+    Each curve is (bpp, PSNR in dB) points; log-rate over PSNR is interpolated by PCHIP and
+    averaged over the PSNR range both curves cover. Raises ValueError where there is none.
+    """
+    curves = [sorted((quality, np.log(rate)) for rate, quality in c) for c in (anchor, test)]
+    low = max(c[0][0] for c in curves)
+    high = min(c[-1][0] for c in curves)
+    if low >= high:
+        raise ValueError("the two curves share no PSNR range")
+    grid = np.linspace(low, high, 1000)
+    a, t = (_pchip(np.array(c), grid) for c in curves)
+    gap = t - a
+    return float(np.expm1((gap[1:] + gap[:-1]).mean() / 2) * 100)
+
+
+def _pchip(points: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Monotone piecewise cubic Hermite interpolation (Fritsch & Butland, 1984)."""
+    x, y = points[:, 0], points[:, 1]
+    h, slope = np.diff(x), np.diff(y) / np.diff(x)
+    d = np.empty_like(y)
+    w1, w2 = 2 * h[1:] + h[:-1], h[1:] + 2 * h[:-1]
+    same = slope[1:] * slope[:-1] > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        d[1:-1] = np.where(same, (w1 + w2) / (w1 / slope[:-1] + w2 / slope[1:]), 0)
+    d[0], d[-1] = _edge(h, slope), _edge(h[::-1], slope[::-1])
+    i = np.clip(np.searchsorted(x, at) - 1, 0, len(h) - 1)
+    t = (at - x[i]) / h[i]
+    return (
+        (1 + 2 * t) * (1 - t) ** 2 * y[i]
+        + t * (1 - t) ** 2 * h[i] * d[i]
+        + t**2 * (3 - 2 * t) * y[i + 1]
+        + t**2 * (t - 1) * h[i] * d[i + 1]
+    )
+
+
+def _edge(h: np.ndarray, slope: np.ndarray) -> float:
+    """Three-point derivative at an end, limited so that the curve stays monotone."""
+    if len(h) == 1:
+        return slope[0]
+    d = ((2 * h[0] + h[1]) * slope[0] - h[0] * slope[1]) / (h[0] + h[1])
+    if d * slope[0] <= 0:
+        return 0.0
+    if slope[0] * slope[1] <= 0 and abs(d) > 3 * abs(slope[0]):
+        return 3 * slope[0]
+    return d

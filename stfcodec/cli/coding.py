@@ -1,0 +1,82 @@
+"""What encode and decode share: their options, and running a task over files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import click
+
+from stfcodec import batch
+from stfcodec.cli.paths import Plan
+from stfcodec.cli.progress import Progress
+from stfcodec.errors import UsageError
+
+_OPTIONS = (
+    click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
+    click.option("-o", "--output", metavar="OUT", help="File or folder to write; - for stdout."),
+    click.option("-r", "--recursive", is_flag=True, help="Take folders, mirrored under OUT."),
+    click.option("-f", "--force", is_flag=True, help="Replace existing outputs."),
+    click.option("--skip-existing", is_flag=True, help="Leave out files whose output exists."),
+    click.option(
+        "--weights",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="Use this weights file instead of the installed one.",
+    ),
+    click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where the networks run.",
+    ),
+    click.option("--threads", type=click.IntRange(min=1), help="CPU threads to use."),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object a file on stdout."),
+    click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+)
+
+
+def shared_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the arguments and options common to encode and decode."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def run(
+    plan: Plan,
+    task: batch.Task,
+    *,
+    force: bool,
+    skip_existing: bool,
+    threads: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Run `task` over the planned jobs, telling the user how it goes; returns the exit code."""
+    if force and skip_existing:
+        raise UsageError("--force and --skip-existing contradict each other; give one")
+    _check_streams(plan.jobs, as_json)
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    existing: batch.Existing = "replace" if force else "skip" if skip_existing else "refuse"
+    report = batch.Report(single=plan.single)
+    with Progress(report, len(plan.jobs), as_json=as_json, quiet=quiet) as progress:
+        for result in batch.run(plan.jobs, task, existing):
+            report.add(result)
+            progress.show(result)
+    return report.exit_code
+
+
+def _check_streams(jobs: Iterable[batch.Job], as_json: bool) -> None:
+    for job in jobs:
+        if job.source is None and sys.stdin.isatty():
+            raise UsageError("standard input is a terminal; pipe a file into it or name one")
+        if job.target is None and as_json:
+            raise UsageError("--json and the coded file cannot both go to standard output")
+        if job.target is None and sys.stdout.isatty():
+            raise UsageError("binary data is not written to a terminal; redirect it or use -o FILE")

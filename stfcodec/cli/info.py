@@ -1,0 +1,60 @@
+"""stfcodec info: what .stf files say about themselves. Needs neither torch nor numpy."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from stfcodec import container, files
+from stfcodec.batch import explain, model_name
+from stfcodec.cli import messages
+from stfcodec.container import StreamInfo
+
+_PIXELS = {1: "grey", 3: "RGB"}
+
+
+@click.command("info")
+@click.argument("paths", nargs=-1, required=True, metavar="FILE...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a file on stdout.")
+def command(paths: tuple[str, ...], as_json: bool) -> int:
+    """Show what .stf files say about themselves, after checking that they are intact.
+
+    FILE may be - for standard input.
+    """
+    codes = [_show(path, as_json) for path in paths]
+    return codes[0] if len(codes) == 1 else int(any(codes))
+
+
+def _show(path: str, as_json: bool) -> int:
+    """Print one file's facts and return the exit code it deserves."""
+    try:
+        info = container.inspect(files.read_bytes(path))
+    except Exception as error:
+        failure = explain(error)
+        messages.fail(path, failure)
+        if as_json:
+            record = {"input": path, "error": failure.message, "exit_code": failure.exit_code}
+            click.echo(json.dumps(record))
+        return failure.exit_code
+    if as_json:
+        record = {"input": path, "model": model_name(info.model_id), **info.to_json()}
+        click.echo(json.dumps(record))
+    else:
+        click.echo(f"{click.format_filename(path)}:\n{_describe(info)}")
+    return 0
+
+
+def _describe(info: StreamInfo) -> str:
+    alpha = " with alpha" if info.has_alpha else ""
+    pixels = f"{_PIXELS[info.channels]}{alpha}, {info.bit_depth} bits a channel"
+    chunks = " ".join(f"{chunk.type}:{chunk.length}" for chunk in info.chunks)
+    rows = {
+        "picture": f"{info.width} x {info.height}, {pixels}",
+        "size": f"{info.total_bytes} bytes, {info.bpp:.4f} bpp",
+        "model": f"{model_name(info.model_id)}, weights {info.fingerprint}",
+        "quality": f"{info.quality:g}",
+        "latents": f"y {info.y_bytes} + z {info.z_bytes} bytes, overhead {info.overhead_bytes}",
+        "format": f"version {info.version}, chunks {chunks}",
+    }
+    return "\n".join(f"  {label:<9}{text}" for label, text in rows.items())

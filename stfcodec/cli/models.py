@@ -1,0 +1,77 @@
+"""stfcodec models: what can be coded with. Needs neither torch nor numpy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from stfcodec.models import registry, store
+
+_COLUMNS = ("model", "family", "parameters", "qualities", "weights")
+
+
+@click.command("models")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a model on stdout.")
+def command(as_json: bool) -> int:
+    """List the models and whether their weights are here.
+
+    For embedded weights, what was measured at each quality is listed below.
+    """
+    records = [_record(info) for info in registry.MODELS]
+    lines = map(json.dumps, records) if as_json else _report(records)
+    for line in lines:
+        click.echo(line)
+    return 0
+
+
+def _record(info: registry.ModelInfo) -> dict[str, Any]:
+    return {
+        "model": info.name,
+        "family": info.family,
+        "parameters": info.parameters,
+        "variable_rate": info.variable_rate,
+        "lambdas": registry.LAMBDAS,
+        "weights": store.status(info),
+        "measured": list(_measured(info)),
+    }
+
+
+def _measured(info: registry.ModelInfo) -> Iterator[dict[str, Any]]:
+    """The manifest's records {"quality", "bpp", "psnr", ...} for every weights file of a model."""
+    names = (store.file_name(info, quality) for quality in range(1, len(registry.LAMBDAS) + 1))
+    for name in dict.fromkeys(names):
+        yield from store.manifest().get(name, {}).get("measured", ())
+
+
+def _report(records: list[dict[str, Any]]) -> Iterator[str]:
+    yield from _table([_COLUMNS, *map(_row, records)])
+    for record in records:
+        if record["measured"]:
+            rows = [
+                (f"{point['quality']:g}", f"{point['bpp']:.3f}", f"{point['psnr']:.2f}")
+                for point in record["measured"]
+            ]
+            yield ""
+            yield f"{record['model']}, measured:"
+            yield from _table([("quality", "bpp", "PSNR (dB)"), *rows])
+
+
+def _row(record: dict[str, Any]) -> tuple[str, ...]:
+    qualities = f"1 to {len(record['lambdas'])}"
+    return (
+        record["model"],
+        record["family"],
+        f"{record['parameters'] / 1e6:.1f} M",
+        qualities if record["variable_rate"] else f"{qualities}, whole",
+        record["weights"],
+    )
+
+
+def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()

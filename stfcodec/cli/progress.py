@@ -1,0 +1,76 @@
+"""What the user sees while files are coded: lines and a bar on stderr, records on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import TracebackType
+from typing import Any
+
+import click
+
+from stfcodec.batch import Report, Result
+from stfcodec.cli import messages
+
+
+class Progress:
+    """Shows results as they come in, and the summary of `report` at the end.
+
+    The bar appears only for several files and only on a terminal.
+    """
+
+    def __init__(self, report: Report, total: int, *, as_json: bool, quiet: bool) -> None:
+        self.report = report
+        self.as_json = as_json
+        self.quiet = quiet
+        self.bar: Any = None
+        if not (report.single or quiet) and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=total, unit="file", file=sys.stderr, dynamic_ncols=True)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        if error is None and not (self.report.single or self.quiet):
+            click.echo(f"stfcodec: {self.report.summary}", err=True)
+
+    def show(self, result: Result) -> None:
+        if self.bar is None:
+            self._print(result)
+            return
+        if self.as_json or result.failure or result.notes:
+            with self.bar.external_write_mode(sys.stderr):  # the bar stays below the lines
+                self._print(result)
+        self.bar.set_postfix_str(self.report.speed, refresh=False)
+        self.bar.update()
+
+    def _print(self, result: Result) -> None:
+        if self.as_json:
+            click.echo(json.dumps(result.to_json()))
+        if result.failure is not None:
+            messages.fail(result.job.input, result.failure)
+        elif not self.quiet:
+            for note in result.notes:
+                messages.warn(result.job.input, note)
+            if self.report.single and not self.as_json:
+                click.echo(_describe(result), err=True)
+
+
+def _describe(result: Result) -> str:
+    line = " -> ".join(map(click.format_filename, (result.job.input, result.job.output)))
+    info = result.info
+    if info is None:
+        return f"{line}: skipped, exists already"
+    return (
+        f"{line}: {info.width}x{info.height}, {info.total_bytes} bytes, {info.bpp:.3f} bpp, "
+        f"{result.seconds:.2f} s"
+    )

@@ -1,0 +1,60 @@
+"""stfcodec train: photographs to weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stfcodec.errors import UsageError
+from stfcodec.models import registry
+
+
+@click.command("train")
+@click.option("--data", type=click.Path(path_type=Path), required=True, metavar="DIR")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR")
+@click.option("-m", "--model", default=registry.DEFAULT_MODEL, show_default=True)
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Budget in minutes.")
+@click.option("--steps", type=click.IntRange(min=1), help="Budget in steps, instead of minutes.")
+@click.option(
+    "--start",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Begin from a weights file or a checkpoint (.pt) rather than from photographs.",
+)
+@click.option("--rate", type=float, default=5e-4, show_default=True, help="Adam's learning rate.")
+@click.option("--warmup", type=click.IntRange(min=1), default=300, show_default=True)
+@click.option(
+    "--decay",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.3,
+    show_default=True,
+    help="Share of the budget over which the rate falls to zero.",
+)
+@click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option("--crop", type=int, default=128, show_default=True)
+@click.option("--decay-crop", type=int, default=256, show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), help="Use at most this many photographs.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads to use.")
+@click.option("--bf16/--no-bf16", default=True, show_default=True, help="Transforms in bfloat16.")
+@click.option("--compile/--no-compile", default=False, show_default=True, help="torch.compile.")
+def command(data: Path, out: Path, start: Path | None, threads: int | None, **options: Any) -> int:
+    """Train a model on the pictures below DIR, within a budget of minutes or steps.
+
+    OUT receives last.pt (checkpoint), trunk.pt (before the decay; a later run goes on from it with
+    --start), log.csv, and at the end the weights. The same command run again resumes.
+    """
+    import torch
+
+    from stfcodec.train.loop import Settings, Trainer
+
+    if not data.is_dir():
+        raise UsageError(f"{data} is not a folder of pictures")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    settings = Settings(data=str(data), **options)
+    Trainer(settings, out, start).run(report=lambda line: click.echo(line, err=True))
+    return 0

@@ -1,0 +1,1 @@
+"""Entropy coding: integer CDF tables and the rANS coder that uses them."""

@@ -1,0 +1,37 @@
+"""Errors a user can meet. Each class carries the exit code its command ends with.
+
+The library raises these with a one-line message that says what is wrong and what to do; the
+command line prints that line and exits. Anything else that escapes is a bug.
+"""
+
+from __future__ import annotations
+
+
+class StfError(Exception):
+    """An operation failed (for instance: the output folder cannot be written)."""
+
+    exit_code = 1
+
+
+class UsageError(StfError):
+    """The request itself does not make sense (unknown model, quality out of range, ...)."""
+
+    exit_code = 2
+
+
+class ImageError(StfError):
+    """The picture cannot be read, or holds something this codec does not code."""
+
+    exit_code = 3
+
+
+class StreamError(StfError):
+    """The data is not an .stf stream, or a damaged one."""
+
+    exit_code = 4
+
+
+class WeightsError(StfError):
+    """Weights are missing, damaged, or not the ones a stream was made with."""
+
+    exit_code = 5

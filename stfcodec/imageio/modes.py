@@ -1,0 +1,127 @@
+"""Pillow's many pixel modes to 8-bit grey or RGB, with or without alpha."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, ImageFile, TiffImagePlugin
+
+from stfcodec.errors import ImageError
+
+_TARGETS = {
+    **{"1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA"},
+    **{"RGB": "RGB", "RGBX": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"},
+    **{"CMYK": "RGB", "LAB": "RGB", "HSV": "RGB", "YCbCr": "RGB"},
+}
+_WHITE_IS_ZERO = 0
+_REFUSED = {"I": "32-bit integers", "F": "floating-point numbers"}
+
+
+def bits_per_channel(image: Image.Image) -> int:
+    """Depth in the file, asked before `load`: Pillow reduces most of what exceeds 8 silently.
+
+    Of an image that is already loaded only the depth it has now can be told.
+    """
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return int(max(image.tag_v2.get(ExifTags.Base.BitsPerSample, (1,))))
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile:
+        return 16 if image.mode.startswith("I;16") else 8
+    if image.format == "JPEG2000":
+        head = _head(image)
+        size_marker = head.find(b"\xff\x4f\xff\x51")
+        return (head[size_marker + 42] & 127) + 1 if size_marker >= 0 else 8
+    if image.format == "AVIF":
+        head = _head(image)
+        configuration = head.find(b"av1C")
+        flags = head[configuration + 6] >> 5 & 3 if configuration >= 0 else 0
+        return {2: 10, 3: 12}.get(flags, 8)  # high bit depth, and twelve bits on top
+    if image.format in ("PNG", "PPM"):
+        args = image.tile[0][3]
+        if isinstance(args, tuple):  # PPM: (raw mode, largest value)
+            return int(args[1]).bit_length()
+        depth = re.search(r";(\d+)", str(args))
+        return int(depth[1]) if depth else 8
+    return 8
+
+
+def _head(image: ImageFile.ImageFile) -> bytes:
+    if (fp := image.fp) is None:
+        return b""
+    position = fp.tell()
+    fp.seek(0)
+    head = fp.read(1 << 16)
+    fp.seek(position)
+    return head
+
+
+def is_grey_with_alpha(image: Image.Image) -> bool:
+    """Whether an image not yet loaded is 16-bit grey with alpha, which Pillow opens as RGBA."""
+    return any(tile[3] == "LA;16B" for tile in getattr(image, "tile", ()))
+
+
+def to_8_bits(image: Image.Image, bits: int, notes: list[str]) -> Image.Image:
+    """A loaded image of `bits` per channel as L, LA, RGB or RGBA; adds what was lost to `notes`.
+
+    Raises ImageError, naming the mode, where the values have no known range.
+    """
+    mode = image.mode
+    deep = mode.startswith("I;16") or (mode == "I" and image.format == "PPM")
+    if not deep and mode not in _TARGETS:
+        kind = _REFUSED.get(mode, "of an unknown kind")
+        raise ImageError(f"pixels are {kind} (mode {mode}): convert to 8 or 16 bits first")
+    if bits > 8:
+        notes.append(f"{bits} bits per channel reduced to 8")
+    key = image.info.get("transparency")
+    if deep or (mode == "L" and key is not None):
+        return _grey(image, bits, key)
+    if mode == "CMYK":
+        return _from_cmyk(image, notes)
+    if mode in ("LAB", "HSV", "YCbCr"):
+        notes.append(f"{mode} converted to RGB")
+    target = _TARGETS[mode]
+    if mode in ("1", "RGB", "P") and image.has_transparency_data:
+        if bits > 8:  # the key has all its bits, the pixels no longer have
+            raise ImageError("16-bit RGB with one transparent colour: save with an alpha channel")
+        target += "A"
+    return image if mode == target else image.convert(target)
+
+
+def _grey(image: Image.Image, bits: int, key: int | None) -> Image.Image:
+    """Grey of up to 16 bits, with the level that means transparent, in the file's own scale."""
+    values = np.asarray(image).astype(np.uint32)
+    peak = 0xFF if image.mode == "L" else 0xFFFF
+    if key is not None and bits < 8:
+        key = key * peak // ((1 << bits) - 1)  # Pillow scaled the pixels only
+    opaque = None if key is None else values != key
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode != "L":
+        peak = (1 << bits) - 1
+        values = np.minimum(values, peak)
+        if image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
+            values = peak - values  # Pillow sees to this at 8 bits only
+    grey = Image.fromarray(((values * 255 + peak // 2) // peak).astype(np.uint8))
+    if opaque is not None:
+        grey.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
+    return grey
+
+
+def _from_cmyk(image: Image.Image, notes: list[str]) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if not profile:
+        notes.append("CMYK without a profile converted to RGB: colours may be off")
+        return image.convert("RGB")
+    try:
+        transform = ImageCms.buildTransform(
+            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+            ImageCms.createProfile("sRGB"),
+            "CMYK",
+            "RGB",
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ImageCms.PyCMSError, OSError, ImportError):  # not a profile, of other inks; no lcms
+        notes.append("CMYK converted to RGB without its unusable profile: colours may be off")
+        return image.convert("RGB")
+    notes.append("CMYK converted to sRGB through its profile, which is not kept")
+    return transform.apply(image)

@@ -1,0 +1,281 @@
+"""The entropy model both families share: hyper-prior and channel-wise autoregressive context.
+
+One loop over slices (`_decode_slices`) serves training, compression and decompression; what differs
+is the callback that turns a slice's predicted mean and scale into its quantised latents.
+Source: Minnen & Singh, "Channel-wise autoregressive entropy models" (ICIP 2020), as used by the
+paper (§3.4).
+"""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stfcodec.entropy import rans
+from stfcodec.errors import StreamError
+from stfcodec.models.layers import conv3x3, subpel3x3
+from stfcodec.models.priors import EntropyBottleneck, GaussianConditional, ste_round
+from stfcodec.models.registry import LAMBDAS, MAX_QUALITY, EntropyWidths
+
+DOWNSAMPLING_Y, DOWNSAMPLING_Z = 16, 64
+"""Pixels per latent and per hyper-latent position, each way."""
+
+ENTROPY_PARTS = frozenset({
+    "h_a", "h_mean_s", "h_scale_s", "cc_mean_transforms", "cc_scale_transforms", "lrp_transforms",
+    "entropy_bottleneck", "gaussian_conditional", "gain",
+})  # fmt: skip
+"""Submodules that decide, or depend on, a symbol's probability; the rest are the transforms."""
+
+
+class CodedLatents(NamedTuple):
+    """One picture's latents as range-coded bytes, and the CRC32 of the symbols inside them."""
+
+    z: bytes
+    y: bytes
+    checksum: int
+
+
+class Gain(nn.Module):
+    """Variable rate: y is multiplied by gain[q] before rounding, ŷ by inverse[q] after it.
+
+    Both are stored as logarithms, one row a quality, so a fractional quality interpolates
+    geometrically between its neighbours (Cui et al., "Asymmetric gained deep image compression",
+    CVPR 2021).
+    """
+
+    def __init__(self, qualities: int, channels: int) -> None:
+        super().__init__()
+        # λ's ratio to the highest: the uniform step that is optimal at high rate goes with 1/√λ.
+        start = 0.5 * torch.log(torch.tensor(LAMBDAS[:qualities]) / LAMBDAS[qualities - 1])
+        self.log_gain = nn.Parameter(start[:, None].repeat(1, channels))
+        self.log_inverse = nn.Parameter(-start[:, None].repeat(1, channels))
+
+    def forward(self, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """quality: (B,) in 1…Q -> gain and inverse gain, each (B, channels, 1, 1)."""
+        position = quality.float() - 1
+        lower = position.floor().long().clamp(0, self.log_gain.shape[0] - 2)
+        weight = (position - lower)[:, None]
+        gain, inverse = (
+            torch.lerp(table[lower], table[lower + 1], weight).exp()[:, :, None, None]
+            for table in (self.log_gain, self.log_inverse)
+        )
+        return gain, inverse
+
+
+def _transform(c_in: int, hidden: Sequence[int], c_out: int) -> nn.Sequential:
+    """3×3 convolutions with GELU between them, at constant resolution."""
+    layers: list[nn.Module] = []
+    for a, b in pairwise((c_in, *hidden, c_out)):
+        layers += [conv3x3(a, b), nn.GELU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def _hyper_analysis(w: tuple[int, ...]) -> nn.Sequential:
+    return nn.Sequential(
+        conv3x3(w[0], w[1]), nn.GELU(),
+        conv3x3(w[1], w[2]), nn.GELU(),
+        conv3x3(w[2], w[3], stride=2), nn.GELU(),
+        conv3x3(w[3], w[4]), nn.GELU(),
+        conv3x3(w[4], w[5], stride=2),
+    )  # fmt: skip
+
+
+def _hyper_synthesis(w: tuple[int, ...]) -> nn.Sequential:
+    return nn.Sequential(
+        conv3x3(w[0], w[1]), nn.GELU(),
+        subpel3x3(w[1], w[2]), nn.GELU(),
+        conv3x3(w[2], w[3]), nn.GELU(),
+        subpel3x3(w[3], w[4]), nn.GELU(),
+        conv3x3(w[4], w[5]),
+    )  # fmt: skip
+
+
+class CompressionModel(nn.Module, ABC):
+    """Analysis and synthesis transforms (in subclasses) around the shared entropy model.
+
+    Pictures are (B, 3, H, W) float in 0…1, H and W multiples of 64; y is (B, M, H/16, W/16) and
+    z is (B, N, H/64, W/64).
+    """
+
+    fingerprint: bytes = b""
+    """First four bytes of the SHA-256 of the weights file; empty for initial weights."""
+
+    def __init__(self, widths: EntropyWidths, variable_rate: bool) -> None:
+        super().__init__()
+        M, S = widths.latents, widths.slices
+        c = M // S
+        seen = [c * min(i, widths.support) for i in range(S)]
+        self.slices, self.support = S, widths.support
+        self.h_a = _hyper_analysis(widths.h_a)
+        self.h_mean_s = _hyper_synthesis(widths.h_s)
+        self.h_scale_s = _hyper_synthesis(widths.h_s)
+        for name, extra in (
+            ("cc_mean_transforms", 0),
+            ("cc_scale_transforms", 0),
+            ("lrp_transforms", c),
+        ):
+            transforms = (_transform(M + n + extra, widths.context, c) for n in seen)
+            self.add_module(name, nn.ModuleList(transforms))
+        self.entropy_bottleneck = EntropyBottleneck(widths.hyper_latents)
+        self.gaussian_conditional = GaussianConditional()
+        self.gain = Gain(len(LAMBDAS), M) if variable_rate else None
+
+    @abstractmethod
+    def analysis(self, x: Tensor) -> Tensor:
+        """g_a: picture (B, 3, H, W) -> latents y (B, M, H/16, W/16)."""
+
+    @abstractmethod
+    def synthesis(self, y_hat: Tensor) -> Tensor:
+        """g_s: ŷ (B, M, H/16, W/16) -> picture (B, 3, H, W), not clamped."""
+
+    # ------------------------------------------------------------------ the slice loop
+
+    def _decode_slices(
+        self, z_hat: Tensor, code: Callable[[int, Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """ŷ (B, M, h, w) from ẑ. `code(slice, mean, scale)` returns that slice before LRP."""
+        means, scales = self.h_mean_s(z_hat), self.h_scale_s(z_hat)
+        decoded: list[Tensor] = []
+        for i in range(self.slices):
+            seen = decoded[: self.support]
+            mean_support = torch.cat([means, *seen], 1)
+            scale_support = torch.cat([scales, *seen], 1)
+            mean = self.cc_mean_transforms[i](mean_support)
+            scale = self.cc_scale_transforms[i](scale_support)
+            y_hat = code(i, mean, scale)
+            lrp = self.lrp_transforms[i](torch.cat([mean_support, y_hat], 1))
+            decoded.append(y_hat + 0.5 * torch.tanh(lrp))
+        return torch.cat(decoded, 1)
+
+    # ------------------------------------------------------------------------ training
+
+    def forward(self, x: Tensor, quality: Tensor | None = None) -> dict:
+        """One pass for training or for estimating rate.
+
+        quality: (B,) in 1…6, for variable-rate models (default: 6). Returns x_hat (as x) and
+        likelihoods of y (B, M, h, w) and z (B, N, h/4, w/4); bits are their −log2. In training
+        mode likelihoods are those of latents with uniform noise and rounding lets gradients pass.
+        """
+        y = self.analysis(x).float().contiguous()
+        # Under autocast only the transforms run in low precision: rounding needs y's last bits.
+        with torch.autocast(x.device.type, enabled=False):
+            y_hat, y_likelihoods, z_likelihoods = self._quantise(y, quality)
+        return {
+            "x_hat": self.synthesis(y_hat),
+            "likelihoods": {"y": y_likelihoods, "z": z_likelihoods},
+        }
+
+    def _quantise(self, y: Tensor, quality: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """y -> ŷ for synthesis, likelihoods of y, likelihoods of z."""
+        gain = inverse = torch.ones(1, device=y.device)
+        if self.gain is not None:
+            if quality is None:
+                quality = torch.full((y.shape[0],), MAX_QUALITY, device=y.device)
+            gain, inverse = self.gain(quality)
+        y = y * gain
+        z = self.h_a(y)
+        medians = self.entropy_bottleneck.medians()
+        z_hat = ste_round(z - medians) + medians
+        z_seen = _noisy(z) if self.training else z_hat
+        z_likelihoods = self.entropy_bottleneck.likelihood(z_seen)
+        y_likelihoods: list[Tensor] = []
+        targets = y.chunk(self.slices, 1)
+
+        def code(i: int, mean: Tensor, scale: Tensor) -> Tensor:
+            rounded = ste_round(targets[i] - mean)
+            residual = _noisy(targets[i]) - mean if self.training else rounded
+            y_likelihoods.append(self.gaussian_conditional.likelihood(residual, scale))
+            return rounded + mean
+
+        y_hat = self._decode_slices(z_hat, code)
+        return y_hat * inverse, torch.cat(y_likelihoods, 1), z_likelihoods
+
+    # -------------------------------------------------------------------------- coding
+
+    def update(self) -> None:
+        """Rebuilds the integer tables from the trained priors; coding needs them."""
+        self.entropy_bottleneck.update()
+        self.gaussian_conditional.update()
+
+    @torch.inference_mode()
+    def compress(self, y: Tensor, quality: float | None = None) -> CodedLatents:
+        """Range-codes the latents of one picture. y: (1, M, h, w), h and w multiples of 4."""
+        if self.gain is not None:
+            y = y * self.gain(torch.tensor([quality], device=y.device))[0]
+        # Strides choose the convolution kernel and so the last bits: the decoder has these ones.
+        y = y.contiguous()
+        medians = self.entropy_bottleneck.medians()
+        z_symbols = torch.round(self.h_a(y) - medians).contiguous()
+        targets = y.chunk(self.slices, 1)
+        symbols: list[np.ndarray] = []
+        indexes: list[np.ndarray] = []
+
+        def code(i: int, mean: Tensor, scale: Tensor) -> Tensor:
+            rounded = torch.round(targets[i] - mean)
+            symbols.append(_flat(rounded))
+            indexes.append(_flat(self.gaussian_conditional.indexes(scale)))
+            return rounded + mean
+
+        self._decode_slices(z_symbols + medians, code)
+        z_flat, y_flat = _flat(z_symbols), np.concatenate(symbols)
+        return CodedLatents(
+            rans.encode(z_flat, _channel_indexes(z_symbols.shape), self.entropy_bottleneck.tables),
+            rans.encode(y_flat, np.concatenate(indexes), self.gaussian_conditional.tables),
+            _checksum(z_flat, y_flat),
+        )
+
+    @torch.inference_mode()
+    def decompress(
+        self, coded: CodedLatents, size: tuple[int, int], quality: float | None = None
+    ) -> Tensor:
+        """ŷ (1, M, 4·h, 4·w), ready for synthesis, from z of `size` (h, w).
+
+        Raises StreamError where the symbols are not the ones that were encoded.
+        """
+        medians = self.entropy_bottleneck.medians()
+        shape = (1, medians.shape[1], *size)
+        z_flat = rans.Decoder(coded.z, self.entropy_bottleneck.tables).decode(
+            _channel_indexes(shape)
+        )
+        z_symbols = torch.from_numpy(z_flat).to(medians.device, torch.float32).view(shape)
+        decoder = rans.Decoder(coded.y, self.gaussian_conditional.tables)
+        symbols: list[np.ndarray] = []
+
+        def code(_: int, mean: Tensor, scale: Tensor) -> Tensor:
+            symbols.append(decoder.decode(_flat(self.gaussian_conditional.indexes(scale))))
+            return torch.from_numpy(symbols[-1]).to(mean).view(mean.shape) + mean
+
+        y_hat = self._decode_slices(z_symbols + medians, code)
+        if _checksum(z_flat, np.concatenate(symbols)) != coded.checksum:
+            raise StreamError(
+                "the decoded symbols do not match the stream's checksum; "
+                "the file is damaged, or was made where float arithmetic rounds differently"
+            )
+        if self.gain is not None:
+            y_hat = y_hat * self.gain(torch.tensor([quality], device=y_hat.device))[1]
+        return y_hat
+
+
+def _noisy(x: Tensor) -> Tensor:
+    return x + torch.rand_like(x) - 0.5
+
+
+def _flat(t: Tensor) -> np.ndarray:
+    """(1, C, h, w) -> int32, one dimension, channel by channel: the order of the stream."""
+    return t.to(torch.int32).contiguous().cpu().numpy().ravel()
+
+
+def _channel_indexes(shape: Sequence[int]) -> np.ndarray:
+    _, channels, height, width = shape
+    return np.repeat(np.arange(channels, dtype=np.int32), height * width)
+
+
+def _checksum(z: np.ndarray, y: np.ndarray) -> int:
+    return zlib.crc32(y.astype("<i4").tobytes(), zlib.crc32(z.astype("<i4").tobytes()))

@@ -1,0 +1,337 @@
+"""Building blocks of WACNN and STF ("The Devil Is in the Details", CVPR 2022).
+
+Feature maps are (B, C, H, W) unless a docstring says (B, H, W, C). The state-dict names of every
+block equal those of the published networks, so that their checkpoints load unchanged.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_PEDESTAL = 2.0**-36
+
+
+class _LowerBoundFunction(torch.autograd.Function):
+    """max(x, bound) whose gradient still lets values below the bound climb back."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, bound: Tensor) -> Tensor:
+        ctx.save_for_backward(x, bound)
+        return torch.maximum(x, bound)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        x, bound = ctx.saved_tensors
+        return grad * ((x >= bound) | (grad < 0)), None
+
+
+class LowerBound(nn.Module):
+    """Elementwise max(x, bound), any shape; trainable from below (Ballé et al., 2018)."""
+
+    bound: Tensor
+
+    def __init__(self, bound: float) -> None:
+        super().__init__()
+        self.register_buffer("bound", torch.tensor([bound]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and x.requires_grad:
+            return _LowerBoundFunction.apply(x, self.bound)
+        return torch.maximum(x, self.bound)
+
+
+class NonNegative(nn.Module):
+    """Effective value of a stored parameter p: max(p, bound)² − 2⁻³⁶, at least `minimum`."""
+
+    pedestal: Tensor
+
+    def __init__(self, minimum: float = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("pedestal", torch.tensor([_PEDESTAL]))
+        self.lower_bound = LowerBound((minimum + _PEDESTAL) ** 0.5)
+
+    @staticmethod
+    def store(value: Tensor) -> Tensor:
+        """The stored parameter whose effective value is `value` (≥ 0)."""
+        return torch.sqrt(torch.clamp(value + _PEDESTAL, min=_PEDESTAL))
+
+    def forward(self, p: Tensor) -> Tensor:
+        return self.lower_bound(p) ** 2 - self.pedestal
+
+
+class GDN(nn.Module):
+    """Generalised divisive normalisation (Ballé et al., 2016), or its inverse.
+
+    root=True:  y = x / sqrt(β + γ·x²)   (published networks)
+    root=False: y = x / (β + γ·|x|)      (Johnston et al., 2019; no square root, so cheaper)
+    The inverse multiplies instead of dividing. x and y: (B, channels, H, W).
+    """
+
+    def __init__(self, channels: int, inverse: bool = False, root: bool = True) -> None:
+        super().__init__()
+        self.inverse, self.root = inverse, root
+        self.beta_reparam = NonNegative(minimum=1e-6)
+        self.gamma_reparam = NonNegative()
+        self.beta = nn.Parameter(NonNegative.store(torch.ones(channels)))
+        self.gamma = nn.Parameter(NonNegative.store(0.1 * torch.eye(channels)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        beta = self.beta_reparam(self.beta).to(x.dtype)
+        gamma = self.gamma_reparam(self.gamma)[:, :, None, None].to(x.dtype)
+        norm = F.conv2d(x * x if self.root else x.abs(), gamma, beta)
+        if self.root:
+            norm = norm.sqrt() if self.inverse else norm.rsqrt()
+            return x * norm
+        return x * norm if self.inverse else x / norm
+
+
+def conv1x1(c_in: int, c_out: int) -> nn.Conv2d:
+    return nn.Conv2d(c_in, c_out, 1)
+
+
+def conv3x3(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(c_in, c_out, 3, stride, padding=1)
+
+
+def conv5x5_down(c_in: int, c_out: int) -> nn.Conv2d:
+    """Halves height and width (both must be even)."""
+    return nn.Conv2d(c_in, c_out, 5, stride=2, padding=2)
+
+
+def deconv5x5_up(c_in: int, c_out: int) -> nn.ConvTranspose2d:
+    """Doubles height and width."""
+    return nn.ConvTranspose2d(c_in, c_out, 5, stride=2, padding=2, output_padding=1)
+
+
+def subpel3x3(c_in: int, c_out: int) -> nn.Sequential:
+    """Doubles height and width: 3×3 convolution to 4·c_out channels, then pixel shuffle."""
+    return nn.Sequential(nn.Conv2d(c_in, 4 * c_out, 3, padding=1), nn.PixelShuffle(2))
+
+
+def relative_position_index(window: int) -> Tensor:
+    """(window², window²) int64: which row of the bias table serves the pair (query, key)."""
+    position = torch.arange(window)
+    rows, cols = torch.meshgrid(position, position, indexing="ij")
+    coords = torch.stack([rows, cols]).flatten(1)
+    offset = coords[:, :, None] - coords[:, None, :] + (window - 1)
+    return offset[0] * (2 * window - 1) + offset[1]
+
+
+@lru_cache(maxsize=64)
+def _shift_mask(height: int, width: int, window: int, shift: int) -> Tensor:
+    """(windows, window², window²) float32: 0 where two positions of a cyclically shifted window
+    were neighbours in the picture, −100 where the shift brought opposite edges together."""
+    region = torch.zeros(height, width)
+    bands = (slice(0, -window), slice(-window, -shift), slice(-shift, None))
+    for i, rows in enumerate(bands):
+        for j, cols in enumerate(bands):
+            region[rows, cols] = 3 * i + j
+    tokens = partition(region[None, :, :, None], window).squeeze(-1)
+    return torch.where(tokens[:, :, None] == tokens[:, None, :], 0.0, -100.0)
+
+
+def partition(x: Tensor, window: int) -> Tensor:
+    """(B, H, W, C) -> (B·H/window·W/window, window², C); H and W are multiples of window."""
+    B, H, W, C = x.shape
+    x = x.view(B, H // window, window, W // window, window, C)
+    return x.transpose(2, 3).reshape(-1, window * window, C)
+
+
+def unpartition(windows: Tensor, window: int, height: int, width: int) -> Tensor:
+    """Inverse of `partition`: back to (B, height, width, C)."""
+    C = windows.shape[-1]
+    x = windows.view(-1, height // window, width // window, window, window, C)
+    return x.transpose(2, 3).reshape(-1, height, width, C)
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention inside windows, with a relative position bias (Swin, §3.2)."""
+
+    relative_position_index: Tensor
+
+    def __init__(self, dim: int, window: int, heads: int) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim {dim} is not a multiple of heads {heads}")
+        self.heads = heads
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+        self.register_buffer("relative_position_index", relative_position_index(window))
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """x: (B·windows, tokens, dim); mask: (windows, tokens, tokens), added to the logits."""
+        n, tokens, dim = x.shape
+        q, k, v = (
+            self.qkv(x).view(n, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        )
+        bias = self.relative_position_bias_table[self.relative_position_index]
+        bias = bias.permute(2, 0, 1)[None]
+        if mask is not None:
+            bias = bias + mask[:, None]
+            bias = bias.repeat(n // mask.shape[0], 1, 1, 1)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        return self.proj(y.transpose(1, 2).reshape(n, tokens, dim))
+
+
+def windowed_attention(x: Tensor, attn: WindowAttention, window: int, shift: int) -> Tensor:
+    """Shift, cut into windows, attend, put back. x: (B, H, W, C), H and W multiples of window."""
+    _, H, W, _ = x.shape
+    if H % window or W % window:
+        raise ValueError(f"feature map {H}x{W} is not a multiple of the window {window}")
+    mask = None
+    if shift:
+        x = torch.roll(x, (-shift, -shift), (1, 2))
+        mask = _shift_mask(H, W, window, shift).to(x.device)
+    x = unpartition(attn(partition(x, window), mask), window, H, W)
+    return torch.roll(x, (shift, shift), (1, 2)) if shift else x
+
+
+class ResidualUnit(nn.Module):
+    """GELU(x + bottleneck(x)) with a 1×1, 3×3, 1×1 bottleneck at half width."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        half = dim // 2
+        self.conv = nn.Sequential(
+            conv1x1(dim, half), nn.GELU(), conv3x3(half, half), nn.GELU(), conv1x1(half, dim)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(self.conv(x) + x)
+
+
+class ShiftedWindowAttention(nn.Module):
+    """x + window attention(x), windows shifted by half their size; no norm, no MLP (paper §3.2)."""
+
+    def __init__(self, dim: int, window: int, heads: int) -> None:
+        super().__init__()
+        self.window = window
+        self.attn = WindowAttention(dim, window, heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = windowed_attention(x.permute(0, 2, 3, 1), self.attn, self.window, self.window // 2)
+        return x + y.permute(0, 3, 1, 2)
+
+
+class WindowAttentionModule(nn.Module):
+    """The paper's plug-in block (WAM, Fig. 4): x + a(x)·sigmoid(b(x)), b with window attention.
+
+    x: (B, dim, H, W) with H and W multiples of `window`; returns the same shape. Usable on its own:
+    `WindowAttentionModule(192)` is the block of the published WACNN at ¼ resolution.
+    """
+
+    def __init__(self, dim: int, window: int = 8, heads: int = 8, units: int = 3) -> None:
+        super().__init__()
+        self.conv_a = nn.Sequential(*(ResidualUnit(dim) for _ in range(units)))
+        self.conv_b = nn.Sequential(
+            ShiftedWindowAttention(dim, window, heads),
+            *(ResidualUnit(dim) for _ in range(units)),
+            conv1x1(dim, dim),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv_a(x) * torch.sigmoid(self.conv_b(x))
+
+
+class Mlp(nn.Module):
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class SwinBlock(nn.Module):
+    """Pre-norm window attention and MLP, both residual (Liu et al., 2021). x: (B, H, W, dim)."""
+
+    def __init__(self, dim: int, heads: int, window: int, shift: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.window, self.shift = window, shift
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = WindowAttention(dim, window, heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + windowed_attention(self.norm1(x), self.attn, self.window, self.shift)
+        return x + self.mlp(self.norm2(x))
+
+
+class PatchEmbed(nn.Module):
+    """(B, 3, H, W) -> (B, H/patch, W/patch, dim), normalised."""
+
+    def __init__(self, patch: int, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, patch, stride=patch)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.proj(x).permute(0, 2, 3, 1))
+
+
+class PatchMerge(nn.Module):
+    """(B, H, W, dim) -> (B, H/2, W/2, dim_out): 2×2 positions are concatenated, normalised, mixed.
+
+    Concatenation order is (row, column) = (0,0), (1,0), (0,1), (1,1), as published.
+    """
+
+    def __init__(self, dim: int, dim_out: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim)
+        self.reduction = nn.Linear(4 * dim, dim_out, bias=False)
+
+    @staticmethod
+    def concatenate(x: Tensor) -> Tensor:
+        B, H, W, C = x.shape
+        x = x.view(B, H // 2, 2, W // 2, 2, C).permute(0, 1, 3, 4, 2, 5)
+        return x.reshape(B, H // 2, W // 2, 4 * C)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.reduction(self.norm(self.concatenate(x)))
+
+
+class PatchSplit(nn.Module):
+    """(B, H, W, dim) -> (B, 2H, 2W, dim_out): normalised, mixed to 4·dim_out, pixel shuffle."""
+
+    def __init__(self, dim: int, dim_out: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.reduction = nn.Linear(dim, 4 * dim_out, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.reduction(self.norm(x))
+        B, H, W, C = x.shape
+        x = x.view(B, H, W, C // 4, 2, 2).permute(0, 1, 4, 2, 5, 3)
+        return x.reshape(B, 2 * H, 2 * W, C // 4)
+
+
+class SwinStage(nn.Module):
+    """`depth` Swin blocks, every second one shifted, then an optional change of resolution."""
+
+    def __init__(
+        self,
+        dim: int,
+        depth: int,
+        heads: int,
+        window: int,
+        mlp_ratio: float,
+        downsample: nn.Module | None,
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            SwinBlock(dim, heads, window, (i % 2) * (window // 2), mlp_ratio) for i in range(depth)
+        )
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x if self.downsample is None else self.downsample(x)

@@ -1,0 +1,182 @@
+"""Probability models of the latents: factorised prior for z, conditional Gaussian for y.
+
+Both give likelihoods for training and, through `tables`, the integer tables that coding uses.
+Parameter and buffer names equal those of the published checkpoints.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stfcodec.entropy.tables import TAIL_MASS, CdfTables, gaussian_tables, pmf_to_cdf
+from stfcodec.models.layers import LowerBound
+
+SCALE_MIN, SCALE_MAX, SCALE_LEVELS = 0.11, 256.0, 64
+LIKELIHOOD_BOUND = 1e-9
+
+
+def ste_round(x: Tensor) -> Tensor:
+    """Round half to even; the gradient passes straight through."""
+    return x + (torch.round(x) - x).detach()
+
+
+def scale_levels() -> Tensor:
+    """(64,) float32, log-spaced 0.11…256: the scales that have a table."""
+    return torch.exp(torch.linspace(math.log(SCALE_MIN), math.log(SCALE_MAX), SCALE_LEVELS))
+
+
+class TabledPrior(nn.Module):
+    """A prior that carries its integer CDF tables as buffers, empty until `update`."""
+
+    _offset: Tensor
+    _quantized_cdf: Tensor
+    _cdf_length: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("_offset", "_quantized_cdf", "_cdf_length"):
+            self.register_buffer(name, torch.empty(0, dtype=torch.int32))
+        self.likelihood_lower_bound = LowerBound(LIKELIHOOD_BOUND)
+
+    def set_tables(self, tables: CdfTables) -> None:
+        """Stores tables. Raises WeightsError where they are damaged."""
+        tables.validate()
+        self._quantized_cdf = torch.from_numpy(tables.cdf)
+        self._cdf_length = torch.from_numpy(tables.length)
+        self._offset = torch.from_numpy(tables.offset)
+        self.__dict__.pop("tables", None)
+
+    @cached_property
+    def tables(self) -> CdfTables:
+        """The stored tables, ready for the coder. Raises WeightsError where there are none."""
+        buffers = self._quantized_cdf, self._cdf_length, self._offset
+        tables = CdfTables(*(b.cpu().numpy() for b in buffers))
+        tables.validate()
+        return tables
+
+
+class EntropyBottleneck(TabledPrior):
+    """Factorised prior: a learned cumulative per channel (Ballé et al., 2018, app. 6.1)."""
+
+    target: Tensor
+
+    def __init__(self, channels: int, filters: tuple[int, ...] = (3, 3, 3, 3)) -> None:
+        super().__init__()
+        self.layers = len(filters) + 1
+        widths = (1, *filters, 1)
+        scale = 10.0 ** (1 / self.layers)
+        for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
+            matrix = torch.full(
+                (channels, fan_out, fan_in), math.log(math.expm1(1 / scale / fan_out))
+            )
+            self.register_parameter(f"_matrix{i}", nn.Parameter(matrix))
+            bias = torch.empty(channels, fan_out, 1).uniform_(-0.5, 0.5)
+            self.register_parameter(f"_bias{i}", nn.Parameter(bias))
+            if i < self.layers - 1:
+                factor = nn.Parameter(torch.zeros(channels, fan_out, 1))
+                self.register_parameter(f"_factor{i}", factor)
+        self.quantiles = nn.Parameter(torch.tensor([-10.0, 0.0, 10.0]).repeat(channels, 1, 1))
+        bound = math.log(2 / TAIL_MASS - 1)
+        self.register_buffer("target", torch.tensor([-bound, 0.0, bound]))
+
+    def medians(self) -> Tensor:
+        """(1, C, 1, 1): z is rounded relative to these."""
+        return self.quantiles[:, 0, 1].detach()[None, :, None, None]
+
+    def logits(self, z: Tensor) -> Tensor:
+        """Logit of the cumulative. z: (C, 1, n) -> (C, 1, n)."""
+        for i in range(self.layers):
+            z = F.softplus(getattr(self, f"_matrix{i}")) @ z + getattr(self, f"_bias{i}")
+            if i < self.layers - 1:
+                z = z + torch.tanh(getattr(self, f"_factor{i}")) * torch.tanh(z)
+        return z
+
+    def interval(self, z: Tensor) -> Tensor:
+        """Probability of [z − ½, z + ½]. z: (C, 1, n)."""
+        lower, upper = self.logits(z - 0.5), self.logits(z + 0.5)
+        # In the upper tail both sigmoids are nearly 1 and their difference cancels: flip the sign.
+        sign = -torch.sign(lower + upper).detach()
+        return (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
+
+    def likelihood(self, z: Tensor) -> Tensor:
+        """Probability of each (noisy or rounded) hyper-latent. z: (B, C, H, W), same out."""
+        flat = z.transpose(0, 1).reshape(z.shape[1], 1, -1)
+        p = self.likelihood_lower_bound(self.interval(flat))
+        return p.reshape(z.shape[1], z.shape[0], *z.shape[2:]).transpose(0, 1)
+
+    @torch.no_grad()
+    def fit_quantiles(self) -> None:
+        """Moves the outer quantiles to where the tails hold TAIL_MASS; the medians stay."""
+        for column in (0, 2):
+            low = torch.full_like(self.quantiles[:, :, :1], -1e4)
+            high = -low
+            for _ in range(60):
+                middle = (low + high) / 2
+                below = self.logits(middle) < self.target[column]
+                low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+            self.quantiles[:, :, column] = high[:, :, 0]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Rebuilds the integer tables, one row a channel, from the learned cumulatives."""
+        low, median, high = self.quantiles[:, 0].unbind(1)
+        minima = torch.ceil(median - low).int().clamp(min=0)
+        maxima = torch.ceil(high - median).int().clamp(min=0)
+        length = minima + maxima + 1
+        samples = torch.arange(int(length.max()), device=median.device)
+        samples = samples[None] + (median - minima)[:, None]
+        pmf = self.interval(samples[:, None])[:, 0]
+        lower = self.logits(samples[:, None, :1] - 0.5)
+        upper = self.logits(samples[:, None, -1:] + 0.5)
+        tail = (torch.sigmoid(lower) + torch.sigmoid(-upper))[:, 0, 0]
+        self.set_tables(_tables(pmf, tail, length, -minima))
+
+
+class GaussianConditional(TabledPrior):
+    """Gaussian with predicted mean and scale, integrated over unit intervals."""
+
+    scale_table: Tensor
+    scale_bound: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale_table", torch.empty(0))
+        self.register_buffer("scale_bound", torch.tensor([SCALE_MIN]))
+        self.lower_bound_scale = LowerBound(SCALE_MIN)
+
+    def likelihood(self, residual: Tensor, scale: Tensor) -> Tensor:
+        """Probability of each y − mean (noisy or rounded) under N(0, scale²), scale ≥ 0.11."""
+        scale = self.lower_bound_scale(scale)
+        distance = residual.abs()
+        upper = _normal_cdf((0.5 - distance) / scale)
+        return self.likelihood_lower_bound(upper - _normal_cdf((-0.5 - distance) / scale))
+
+    def indexes(self, scale: Tensor) -> Tensor:
+        """Row of the tables for each scale: the first level that is ≥ scale (the last at most)."""
+        return torch.bucketize(scale.contiguous(), self.scale_table[:-1]).to(torch.int32)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Rebuilds the scale levels and their integer tables."""
+        levels = scale_levels()
+        self.scale_table = levels
+        self.set_tables(gaussian_tables(levels.numpy()))
+
+
+def _normal_cdf(x: Tensor) -> Tensor:
+    return 0.5 * torch.erfc(x * -(2**-0.5))
+
+
+def _tables(pmf: Tensor, tail: Tensor, length: Tensor, offset: Tensor) -> CdfTables:
+    """pmf: (T, longest), of which row t uses length[t]; tail: (T,) goes to the escape."""
+    cdf = np.zeros((len(length), int(length.max()) + 2), dtype=np.int32)
+    for t, n in enumerate(length.tolist()):
+        cdf[t, : n + 2] = pmf_to_cdf(torch.cat([pmf[t, :n], tail[t : t + 1]]).cpu().numpy())
+    return CdfTables(cdf, (length + 2).cpu().numpy(), offset.cpu().numpy())

@@ -1,0 +1,220 @@
+"""Which models there are: plain data, importable without torch.
+
+A model's `id` is what a .stf file stores. Ids are written by hand and never reused or renumbered.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from stfcodec.errors import StreamError, UsageError
+
+LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483)
+"""Rate-distortion trade-off of quality 1…6; the loss is λ·255²·MSE + bpp (paper, eq. 1)."""
+
+MIN_QUALITY, MAX_QUALITY = 1.0, float(len(LAMBDAS))
+DEFAULT_MODEL = "wacnn-lite"
+DEFAULT_QUALITY = 3.0
+
+
+@dataclass(frozen=True)
+class EntropyWidths:
+    """Channel counts of the hyper-prior and the channel-wise autoregressive context."""
+
+    slices: int
+    """y is coded in this many slices of equal width."""
+    support: int
+    """Each slice sees the first `support` decoded slices (not the latest ones)."""
+    h_a: tuple[int, int, int, int, int, int]
+    """Hyper-analysis: channels of y, then of its five convolutions; the last is z."""
+    h_s: tuple[int, int, int, int, int, int]
+    """Each hyper-synthesis: channels of z, then of its five convolutions; the last is y."""
+    context: tuple[int, ...]
+    """Hidden channels of every mean, scale and latent-residual-prediction transform."""
+
+    def __post_init__(self) -> None:
+        if self.h_a[0] != self.h_s[-1] or self.h_a[-1] != self.h_s[0]:
+            raise ValueError("h_s must mirror h_a: z in, y out")
+        if self.latents % self.slices:
+            raise ValueError(f"{self.latents} latents do not cut into {self.slices} slices")
+
+    @property
+    def latents(self) -> int:
+        return self.h_a[0]
+
+    @property
+    def hyper_latents(self) -> int:
+        return self.h_a[-1]
+
+
+@dataclass(frozen=True)
+class WacnnWidths:
+    """Channel counts of WACNN: convolutions with GDN and two window attention modules."""
+
+    channels: tuple[int, int, int, int]
+    """After each stride-2 convolution of g_a (g_s mirrors them); the last is y."""
+    heads: int
+    units: int
+    """Residual units in each branch of a window attention module."""
+    gdn_root: bool
+    entropy: EntropyWidths
+    windows: tuple[int, int] = (8, 4)
+    """Attention window at ¼ and at 1⁄16 resolution."""
+
+
+@dataclass(frozen=True)
+class StfWidths:
+    """Channel counts of STF: four Swin stages each way."""
+
+    dims: tuple[int, int, int, int]
+    """At ½, ¼, ⅛ and 1⁄16 resolution; the last is y."""
+    depths: tuple[int, int, int, int]
+    heads: tuple[int, int, int, int]
+    mlp_ratio: float
+    end_width: int
+    """Channels at full resolution before the last 3×3 convolution."""
+    entropy: EntropyWidths
+    patch: int = 2
+    window: int = 4
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One entry of the registry."""
+
+    name: str
+    id: int
+    family: Literal["wacnn", "stf"]
+    widths: WacnnWidths | StfWidths
+    variable_rate: bool
+    """True: one weights file serves every quality, fractions included, by gain vectors.
+    False: one weights file for each whole quality."""
+    parameters: int
+
+
+_LITE_ENTROPY = EntropyWidths(
+    slices=4,
+    support=4,
+    h_a=(224, 128, 96, 96, 96, 96),
+    h_s=(96, 96, 96, 96, 128, 224),
+    context=(96, 64),
+)
+_CONTEXT = (224, 176, 128, 64)
+
+MODELS: tuple[ModelInfo, ...] = (
+    ModelInfo(
+        name="wacnn-lite",
+        id=1,
+        family="wacnn",
+        widths=WacnnWidths(
+            channels=(48, 96, 128, 224),
+            heads=4,
+            units=1,
+            gdn_root=False,
+            entropy=_LITE_ENTROPY,
+        ),
+        variable_rate=True,
+        parameters=11_182_099,
+    ),
+    ModelInfo(
+        name="stf-lite",
+        id=2,
+        family="stf",
+        widths=StfWidths(
+            dims=(32, 64, 128, 224),
+            depths=(2, 2, 4, 2),
+            heads=(2, 4, 8, 14),
+            mlp_ratio=2.0,
+            end_width=12,
+            entropy=_LITE_ENTROPY,
+        ),
+        variable_rate=True,
+        parameters=10_669_031,
+    ),
+    ModelInfo(
+        name="wacnn",
+        id=3,
+        family="wacnn",
+        widths=WacnnWidths(
+            channels=(192, 192, 192, 320),
+            heads=8,
+            units=3,
+            gdn_root=True,
+            entropy=EntropyWidths(
+                slices=10,
+                support=5,
+                h_a=(320, 320, 288, 256, 224, 192),
+                h_s=(192, 192, 224, 256, 288, 320),
+                context=_CONTEXT,
+            ),
+        ),
+        variable_rate=False,
+        parameters=75_235_779,
+    ),
+    ModelInfo(
+        name="stf",
+        id=4,
+        family="stf",
+        widths=StfWidths(
+            dims=(48, 96, 192, 384),
+            depths=(2, 2, 6, 2),
+            heads=(3, 6, 12, 24),
+            mlp_ratio=4.0,
+            end_width=48,
+            entropy=EntropyWidths(
+                slices=12,
+                support=6,
+                h_a=(384, 384, 336, 288, 240, 192),
+                h_s=(192, 240, 288, 336, 384, 384),
+                context=_CONTEXT,
+            ),
+        ),
+        variable_rate=False,
+        parameters=99_855_639,
+    ),
+)
+
+
+def by_name(name: str) -> ModelInfo:
+    """The entry called `name`. Raises UsageError naming the known ones."""
+    for info in MODELS:
+        if info.name == name:
+            return info
+    known = ", ".join(info.name for info in MODELS)
+    raise UsageError(f"unknown model {name!r}; choose one of: {known}")
+
+
+def by_id(model_id: int) -> ModelInfo:
+    """The entry a stream names by number. Raises StreamError for one made by a newer version."""
+    for info in MODELS:
+        if info.id == model_id:
+            return info
+    raise StreamError(f"model id {model_id} is unknown to this version; upgrade stfcodec")
+
+
+def check_quality(quality: float, info: ModelInfo) -> float:
+    """`quality` to a thousandth (what a stream stores), in the model's range. Raises UsageError."""
+    quality = round(float(quality), 3)
+    if not MIN_QUALITY <= quality <= MAX_QUALITY:  # also refuses NaN
+        raise UsageError(f"quality {quality:g} is outside {MIN_QUALITY:g}…{MAX_QUALITY:g}")
+    if not info.variable_rate and quality != round(quality):
+        raise UsageError(f"{info.name} has whole qualities only; {quality:g} is a fraction")
+    return quality
+
+
+def quality_from_lambda(lmbda: float) -> float:
+    """Quality whose λ is `lmbda`, geometrically interpolated. Raises UsageError."""
+    if not LAMBDAS[0] <= lmbda <= LAMBDAS[-1]:
+        raise UsageError(f"lambda {lmbda:g} is outside {LAMBDAS[0]:g}…{LAMBDAS[-1]:g}")
+    upper = next(i for i in range(1, len(LAMBDAS)) if lmbda <= LAMBDAS[i])
+    low, high = LAMBDAS[upper - 1], LAMBDAS[upper]
+    return upper + math.log(lmbda / low) / math.log(high / low)
+
+
+def lambda_from_quality(quality: float) -> float:
+    """λ at a fractional quality in 1…6: the inverse of `quality_from_lambda`."""
+    lower = min(int(quality), len(LAMBDAS) - 1)
+    low, high = LAMBDAS[lower - 1], LAMBDAS[lower]
+    return low * (high / low) ** (quality - lower)

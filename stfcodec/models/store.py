@@ -1,0 +1,71 @@
+"""Where weights files lie, and what the manifest says of them. Importable without torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from stfcodec.errors import WeightsError
+from stfcodec.models.registry import ModelInfo
+
+ENVIRONMENT = "STFCODEC_WEIGHTS"
+"""Environment variable naming a folder of further weights."""
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def embedded_folder() -> Path:
+    """The weights that come with the program: inside the package once installed, beside it in a
+    checkout."""
+    installed = _PACKAGE / "weights"
+    return installed if installed.is_dir() else _PACKAGE.parent / "weights"
+
+
+def installed_folders() -> list[Path]:
+    """Where a user puts further weights: $STFCODEC_WEIGHTS, then the user's data folder."""
+    named = os.environ.get(ENVIRONMENT)
+    data = os.environ.get("XDG_DATA_HOME") or str(Path("~/.local/share").expanduser())
+    return ([Path(named)] if named else []) + [Path(data) / "stfcodec"]
+
+
+def file_name(info: ModelInfo, quality: float) -> str:
+    """`wacnn-lite.safetensors` for every quality, or `wacnn-q3.safetensors` for one."""
+    suffix = "" if info.variable_rate else f"-q{round(quality)}"
+    return f"{info.name}{suffix}.safetensors"
+
+
+def find(info: ModelInfo, quality: float) -> Path:
+    """The weights file of a model at a quality. Raises WeightsError saying where to put it."""
+    name = file_name(info, quality)
+    folders = [embedded_folder(), *installed_folders()]
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
+    raise WeightsError(
+        f"no weights for {info.name} at quality {quality:g}: put {name} into {folders[-1]}, "
+        f"or name a file with --weights"
+    )
+
+
+def status(info: ModelInfo) -> Literal["embedded", "installed", "missing"]:
+    """Whether any quality of the model can be used."""
+    qualities = [1.0] if info.variable_rate else [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    names = {file_name(info, q) for q in qualities}
+    if any((embedded_folder() / n).is_file() for n in names):
+        return "embedded"
+    if any((folder / n).is_file() for folder in installed_folders() for n in names):
+        return "installed"
+    return "missing"
+
+
+@cache
+def manifest() -> dict[str, Any]:
+    """MANIFEST.json: file name -> how it was trained and what it measures; {} if there is none."""
+    path = embedded_folder() / "MANIFEST.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: unreadable manifest ({error})") from None

@@ -1,0 +1,98 @@
+"""Weights files: safetensors with half-precision parameters and the integer coding tables."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from stfcodec.errors import WeightsError
+from stfcodec.models.build import build
+from stfcodec.models.entropy_model import CompressionModel
+from stfcodec.models.registry import ModelInfo
+
+_TABLES = re.compile(r"\.(_quantized_cdf|_cdf_length|_offset|scale_table)$")
+_RENAMED = re.compile(r"(entropy_bottleneck\.)(matrices|biases|factors)\.(\d+)$")
+_ORIGINAL = {"matrices": "_matrix", "biases": "_bias", "factors": "_factor"}
+
+
+def save(model: CompressionModel, path: Path) -> None:
+    """Writes parameters as float16 and coding tables as they are; constants are not stored.
+
+    The tables are rebuilt from the rounded parameters, so that coding matches what is stored.
+    """
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for p in parameters.values():
+            p.copy_(p.half().float())
+    model.update()
+    tensors = {k: p.detach().half() for k, p in parameters.items()}
+    tensors |= {k: b for k, b in model.state_dict().items() if _TABLES.search(k)}
+    data = save_safetensors({k: t.cpu().contiguous() for k, t in tensors.items()})
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def load(info: ModelInfo, path: Path) -> CompressionModel:
+    """The model in evaluation mode, float32, with tables, and `fingerprint` set.
+
+    path: our safetensors, or a checkpoint of the published networks ({"state_dict": …}), whose
+    tables are computed here. Raises WeightsError where the file is missing, damaged or of another
+    model.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read the weights ({error.strerror})") from None
+    state = _parse(data, path)
+    model = build(info)
+    for name in ("entropy_bottleneck", "gaussian_conditional"):
+        prior = model.get_submodule(name)
+        for key in [k for k in state if k.startswith(name) and _TABLES.search(k)]:
+            setattr(prior, key.rsplit(".", 1)[1], state.pop(key))
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise WeightsError(f"{path}: not weights of {info.name} ({_first_line(error)})") from None
+    needed = [k for k in missing if k in dict(model.named_parameters())]
+    if needed or unexpected:
+        problem = f"{needed[0]} is missing" if needed else f"{unexpected[0]} is not part of it"
+        raise WeightsError(f"{path}: not weights of {info.name} ({problem})")
+    if not model.gaussian_conditional._quantized_cdf.numel():
+        model.update()
+    for prior in (model.entropy_bottleneck, model.gaussian_conditional):
+        prior.tables.validate()
+    model.fingerprint = hashlib.sha256(data).digest()[:4]
+    return model.eval()
+
+
+def _parse(data: bytes, path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            state = load_safetensors(data)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = state.get("state_dict", state)
+        return {_published_name(k): v for k, v in state.items()}
+    except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise WeightsError(f"{path}: damaged weights file ({_first_line(error)})") from None
+    except AttributeError:
+        raise WeightsError(f"{path}: holds no state dict") from None
+
+
+def _published_name(key: str) -> str:
+    """Strips the data-parallel prefix and undoes the renaming of newer compressai versions."""
+    key = key.removeprefix("module.")
+    return _RENAMED.sub(lambda m: f"{m[1]}{_ORIGINAL[m[2]]}{m[3]}", key)
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

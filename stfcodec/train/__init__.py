@@ -1,0 +1,1 @@
+"""Training: photographs in, weights out. Nothing in the coding path imports this room."""

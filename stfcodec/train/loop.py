@@ -1,0 +1,220 @@
+"""The training run: keyed to a budget of minutes or steps, resumable, always fully decayed.
+
+A run has two parts. The *trunk* (warm-up, then a constant rate on small crops) ends in a
+checkpoint, `trunk.pt`, from which a later run goes on. The *decay* (rate to zero, larger crops)
+turns it into weights worth shipping. Both fit into the budget given.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from stfcodec.errors import UsageError, WeightsError
+from stfcodec.models import registry, weights
+from stfcodec.models.build import build
+from stfcodec.train.data import CropSampler, load_photographs
+from stfcodec.train.initialise import initialise
+from stfcodec.train.loss import balance, rate_distortion
+
+CHECKPOINT, TRUNK, LOG, EXPORT = "last.pt", "trunk.pt", "log.csv", "{}.safetensors"
+_QUALITIES = len(registry.LAMBDAS)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run. Sizes are pixels, `rate` is Adam's learning rate."""
+
+    model: str
+    data: str
+    minutes: float | None = 30.0
+    steps: int | None = None
+    """Budget in optimiser steps instead of minutes: the same everywhere, for tests."""
+    rate: float = 1e-3
+    warmup: int = 300
+    decay: float = 0.3
+    """Share of the budget spent on the decay."""
+    batch: int = 16
+    crop: int = 128
+    decay_crop: int = 256
+    """Crop size during the decay, at the same number of pixels a step."""
+    clip: float = 1.0
+    ema: float = 0.998
+    device: str = "cpu"
+    bf16: bool = True
+    compile: bool = False
+    limit: int | None = None
+    """At most this many photographs."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.minutes is None) == (self.steps is None):
+            raise UsageError("give a training budget either in minutes or in steps")
+        for name, size in (("crop", self.crop), ("decay crop", self.decay_crop)):
+            if size % 64 or size <= 0:
+                raise UsageError(f"{name} {size} is not a positive multiple of 64")
+
+
+class Trainer:
+    """Holds everything a run needs to stop at any step and go on as if it had not."""
+
+    def __init__(self, settings: Settings, folder: Path, start: Path | None = None) -> None:
+        """start: weights or a checkpoint to begin from; without, it is fitted to the data."""
+        self.settings, self.folder = settings, folder
+        self.device = torch.device(settings.device)
+        self.info = registry.by_name(settings.model)
+        torch.manual_seed(settings.seed)
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        photographs = load_photographs(Path(settings.data), settings.decay_crop, settings.limit)
+        self.sampler = CropSampler(photographs, self.generator)
+        self.model = build(self.info)
+        if not (folder / CHECKPOINT).exists():
+            if start is not None:
+                self.model.load_state_dict(_trained_state(self.info, start), strict=False)
+            elif self.info.variable_rate:
+                initialise(self.model, self.sampler(min(256, 8 * settings.batch), 128))
+        self.model.to(self.device, memory_format=torch.channels_last).train()
+        self.average = torch.optim.swa_utils.AveragedModel(
+            self.model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema)
+        )
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=settings.rate)
+        self.step, self.elapsed, self.pixels = 0, 0.0, 0
+        if (folder / CHECKPOINT).exists():
+            self._resume(folder / CHECKPOINT)
+        self.run_model = torch.compile(self.model) if settings.compile else self.model
+
+    # -------------------------------------------------------------------------- schedule
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget used, 0…1."""
+        s = self.settings
+        return self.step / s.steps if s.steps else self.elapsed / (60 * (s.minutes or 1))
+
+    def _rate(self) -> float:
+        s = self.settings
+        warm = min(1.0, (self.step + 1) / s.warmup)
+        left = max(0.0, 1 - self.progress) / s.decay
+        return s.rate * warm * min(1.0, left)
+
+    # ------------------------------------------------------------------------------ steps
+
+    def run(self, report=print, save_every: float = 600.0) -> None:
+        """Trains until the budget is used, saving every `save_every` seconds, then exports."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        last = saved = shown = time.monotonic()
+        window: list[Tensor] = []
+        while self.progress < 1:
+            decaying = self.progress >= 1 - self.settings.decay
+            if decaying and not (self.folder / TRUNK).exists():
+                self.save(self.folder / TRUNK)
+            window.append(self.train_step(decaying))
+            now = time.monotonic()
+            self.elapsed, last = self.elapsed + now - last, now
+            if now - shown >= 30 or self.progress >= 1:
+                report(self._log(torch.stack(window).mean(0).tolist()))
+                window, shown = [], now
+            if now - saved >= save_every:
+                self.save(self.folder / CHECKPOINT)
+                saved = now
+        self.save(self.folder / CHECKPOINT)
+        self.export(self.folder / EXPORT.format(self.info.name))
+
+    def train_step(self, decaying: bool) -> Tensor:
+        """One optimiser step. Returns (loss, bpp, mse, gradient norm) of the batch, detached."""
+        s = self.settings
+        size = s.decay_crop if decaying else s.crop
+        batch = max(1, s.batch * s.crop**2 // size**2)
+        x = self.sampler(batch, size).to(self.device, non_blocking=True)
+        quality = torch.rand(batch, generator=self.generator) * (_QUALITIES - 1) + 1
+        quality = quality.to(self.device)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._rate()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bf16):
+            out = self.run_model(x, quality)
+        loss = rate_distortion(out, x, quality)
+        weights_ = balance(quality)
+        self.optimiser.zero_grad(set_to_none=True)
+        (loss.loss * weights_).mean().backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
+        if torch.isfinite(norm):
+            self.optimiser.step()
+            self.average.update_parameters(self.model)
+        self.step += 1
+        self.pixels += x.shape[0] * size**2
+        means = (loss.loss.mean(), loss.bpp.mean(), loss.mse.mean(), norm)
+        return torch.stack([m.detach().float() for m in means])
+
+    # -------------------------------------------------------------------------- on disk
+
+    def save(self, path: Path) -> None:
+        """Everything needed to go on, written whole or not at all."""
+        state = {
+            "settings": asdict(self.settings),
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+            "random": torch.get_rng_state(),
+            "counters": {"step": self.step, "elapsed": self.elapsed, "pixels": self.pixels},
+        }
+        temporary = path.with_suffix(".part")
+        torch.save(state, temporary)
+        temporary.replace(path)
+
+    def _resume(self, path: Path) -> None:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["settings"]["model"] != self.info.name:
+            raise UsageError(f"{path} is a run of {state['settings']['model']}")
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["random"])
+        for name, value in state["counters"].items():
+            setattr(self, name, value)
+
+    def export(self, path: Path) -> None:
+        """Ships the averaged weights: tails of z fitted, tables built, float16."""
+        model = build(self.info)
+        model.load_state_dict(self.average.module.state_dict())
+        model.entropy_bottleneck.fit_quantiles()
+        weights.save(model, path)
+
+    def _log(self, means: list[float]) -> str:
+        loss, bpp, mse, norm = means
+        psnr = 10 * math.log10(255**2 / mse)
+        row = {
+            "step": self.step,
+            "minutes": round(self.elapsed / 60, 2),
+            "megapixels": round(self.pixels / 1e6, 1),
+            "rate": f"{self._rate():.2e}",
+            "loss": round(loss, 4),
+            "bpp": round(bpp, 4),
+            "psnr": round(psnr, 2),
+            "gradient": round(norm, 2),
+        }
+        path = self.folder / LOG
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        return "  ".join(f"{k} {v}" for k, v in row.items())
+
+
+def _trained_state(info: registry.ModelInfo, path: Path) -> dict[str, Tensor]:
+    """Parameters of a weights file, or the raw (not averaged) ones of a checkpoint."""
+    if path.suffix != ".pt":
+        return dict(weights.load(info, path).named_parameters())
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)["model"]
+    except (OSError, RuntimeError, KeyError) as error:
+        raise WeightsError(f"{path}: not a training checkpoint ({error})") from None

@@ -1,0 +1,24 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options with which encode and decode find weights: none where they are embedded.
+
+    Until trained weights are, a wacnn-lite at its random start does: a bad coder, but one.
+    """
+    from stfcodec.models import registry, store
+
+    info = registry.by_name(registry.DEFAULT_MODEL)
+    if store.status(info) != "missing":
+        return []
+    from stfcodec.models import build
+    from stfcodec.models import weights as files
+
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    files.save(build.build(info), path)
+    return ["--weights", str(path)]

@@ -1,0 +1,213 @@
+"""Batch runs, with a stand-in for the codec: order, overlap, memory, failures, exit codes."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from stfcodec.batch import AHEAD, Coded, Existing, Job, Packed, Report, Result, Task, explain, run
+from stfcodec.container import StreamInfo
+from stfcodec.errors import ImageError, StreamError, UsageError, WeightsError
+
+
+def stream_info(total_bytes: int) -> StreamInfo:
+    return StreamInfo(1, 10, 8, 3, 8, 1, "00000000", 3.0, 0, 0, 0, total_bytes, 1.0, False, ())
+
+
+@dataclass
+class Shout:
+    """Turns text into capitals; what it is told to raise, it raises while coding."""
+
+    errors: dict[bytes, BaseException] = field(default_factory=dict)
+    taken: list[bytes] = field(default_factory=list)
+    coded: list[bytes] = field(default_factory=list)
+    most_ahead: int = 0
+
+    def prepare(self) -> None: ...
+
+    def unpack(self, data: bytes) -> bytes:
+        self.taken.append(data)
+        return data
+
+    def code(self, item: bytes) -> Coded:
+        self.most_ahead = max(self.most_ahead, len(self.taken) - len(self.coded) - 1)
+        self.coded.append(item)
+        if item in self.errors:
+            raise self.errors[item]
+        return Coded(item.upper(), stream_info(len(item)), notes=(f"was {item.decode()}",))
+
+    def pack(self, coded: Coded) -> Packed:
+        return Packed(coded.content, ("now louder",))
+
+
+def make_jobs(folder: Path, texts: list[str]) -> list[Job]:
+    jobs = []
+    for number, text in enumerate(texts):
+        source = folder / f"{number}.txt"
+        source.write_text(text)
+        jobs.append(Job(source, folder / "out" / f"{number}.stf"))
+    return jobs
+
+
+def test_results_come_in_order_and_outputs_are_written(tmp_path: Path) -> None:
+    jobs = make_jobs(tmp_path, list("abcdefgh"))
+    results = list(run(jobs, Shout()))
+    assert [result.job for result in results] == jobs
+    assert [job.target.read_bytes() for job in jobs if job.target] == [*map(str.encode, "ABCDEFGH")]
+    assert results[0].notes == ("was a", "now louder")
+
+
+def test_no_jobs_no_results() -> None:
+    assert list(run([], Shout())) == []
+
+
+def test_reading_stays_at_most_two_pictures_ahead(tmp_path: Path) -> None:
+    task = Shout()
+    list(run(make_jobs(tmp_path, list("abcdefghij")), task))
+    assert task.most_ahead <= AHEAD == 2
+
+
+def test_the_next_picture_is_read_while_one_is_coded(tmp_path: Path) -> None:
+    second_read = threading.Event()
+
+    class Watching(Shout):
+        def unpack(self, data: bytes) -> bytes:
+            if data == b"b":
+                second_read.set()
+            return data
+
+        def code(self, item: bytes) -> Coded:
+            assert second_read.wait(10), "the second file was not read during coding"
+            return super().code(item)
+
+    results = list(run(make_jobs(tmp_path, ["a", "b"]), Watching()))
+    assert not any(result.failure for result in results)
+
+
+def test_the_last_picture_is_saved_while_one_is_coded(tmp_path: Path) -> None:
+    second_coding = threading.Event()
+
+    class Watching(Shout):
+        def code(self, item: bytes) -> Coded:
+            if item == b"b":
+                second_coding.set()
+            return super().code(item)
+
+        def pack(self, coded: Coded) -> Packed:
+            assert second_coding.wait(10), "saving held up coding"
+            return super().pack(coded)
+
+    results = list(run(make_jobs(tmp_path, ["a", "b"]), Watching()))
+    assert not any(result.failure for result in results)
+
+
+def test_a_bad_file_does_not_stop_the_rest(tmp_path: Path) -> None:
+    jobs = make_jobs(tmp_path, ["a", "bad", "c"])
+    jobs.insert(1, Job(tmp_path / "missing.txt", tmp_path / "out" / "missing.stf"))
+    report = Report(single=False)
+    results = list(run(jobs, Shout({b"bad": ImageError("cannot be read")})))
+    for result in results:
+        report.add(result)
+    assert [result.failure is not None for result in results] == [False, True, True, False]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.stf", "2.stf"]
+    assert (report.coded, report.skipped, len(report.failures), report.exit_code) == (2, 0, 2, 1)
+    assert report.summary.startswith("2 coded, 0 skipped, 2 failed")
+
+
+@pytest.mark.parametrize(
+    ("existing", "content", "failed"),
+    [("refuse", b"old", True), ("replace", b"A", False), ("skip", b"old", False)],
+)
+def test_existing_outputs(tmp_path: Path, existing: Existing, content: bytes, failed: bool) -> None:
+    (job,) = make_jobs(tmp_path, ["a"])
+    assert job.target is not None
+    job.target.parent.mkdir()
+    job.target.write_bytes(b"old")
+    task = Shout()
+    (result,) = run([job], task, existing)
+    assert job.target.read_bytes() == content
+    assert (result.failure is not None) == failed
+    assert bool(task.coded) == (existing == "replace"), "nothing is coded in vain"
+    if failed:
+        assert result.failure is not None
+        assert "--force" in result.failure.message
+        assert result.failure.exit_code == 2
+
+
+def test_an_interrupt_stops_the_run_and_leaves_whole_files_only(tmp_path: Path) -> None:
+    jobs = make_jobs(tmp_path, list("abcd"))
+    results = []
+    with pytest.raises(KeyboardInterrupt):
+        for result in run(jobs, Shout({b"c": KeyboardInterrupt()})):
+            results.append(result)
+    assert len(results) == 1
+    left = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert left == {"0.stf": b"A", "1.stf": b"B"}
+
+
+def test_nothing_starts_when_the_task_cannot(tmp_path: Path) -> None:
+    class Unready(Shout):
+        def prepare(self) -> None:
+            raise WeightsError("no weights")
+
+    task: Task = Unready()
+    with pytest.raises(WeightsError):
+        list(run(make_jobs(tmp_path, ["a"]), task))
+
+
+def test_a_lone_file_gives_its_own_exit_code() -> None:
+    failed = Result(Job(Path("a"), Path("b")), failure=explain(StreamError("damaged")))
+    alone, among_others = Report(single=True), Report(single=False)
+    alone.add(failed)
+    among_others.add(failed)
+    assert (alone.exit_code, among_others.exit_code, Report(single=True).exit_code) == (4, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "words"),
+    [
+        (UsageError("two\nlines"), 2, "two lines"),
+        (MemoryError(), 1, "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "not enough memory"),
+        (RecursionError("maximum recursion depth exceeded"), 1, "nested too deeply"),
+        (PermissionError(13, "Permission denied", "a.png"), 1, "a.png: Permission denied"),
+        (KeyError("y"), 1, "unexpected KeyError: 'y' (this is a bug; STFCODEC_DEBUG=1"),
+    ],
+)
+def test_every_error_is_one_line(error: Exception, exit_code: int, words: str) -> None:
+    failure = explain(error)
+    assert words in failure.message
+    assert "\n" not in failure.message
+    assert (failure.exit_code, failure.trace) == (exit_code, "")
+
+
+def test_debugging_keeps_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STFCODEC_DEBUG", "1")
+    try:
+        raise KeyError("y")
+    except KeyError as error:
+        failure = explain(error)
+    assert failure.trace.startswith("Traceback")
+    assert "\n" not in failure.message
+
+
+def test_records_for_json(tmp_path: Path) -> None:
+    job = Job(None, tmp_path / "a.stf")
+    assert Result(job).to_json() == {"input": "-", "output": str(job.target), "skipped": True}
+    failed = Result(job, failure=explain(ImageError("not an image"))).to_json()
+    assert (failed["error"], failed["exit_code"]) == ("not an image", 3)
+    coded = Result(job, stream_info(20), seconds=0.5).to_json()
+    assert coded == {
+        "input": "-",
+        "output": str(job.target),
+        "bytes": 20,
+        "bpp": 1.0,
+        "width": 10,
+        "height": 8,
+        "model": "wacnn-lite",
+        "quality": 3.0,
+        "seconds": 0.5,
+    }

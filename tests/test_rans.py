@@ -1,0 +1,362 @@
+"""The rANS coder: one stream from both loops, exact bytes, and data that is no stream."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stfcodec.entropy import rans
+from stfcodec.entropy.tables import CdfTables, gaussian_tables
+from stfcodec.errors import StreamError, WeightsError
+
+ROOT = Path(__file__).resolve().parents[1]
+MAX = rans.MAX_SYMBOL
+EXACT = "71951e774a8a030014fe21d53357208b0700002e4054e9d5"
+EXACT_TWO = "6903480006800000"
+needs_compiled = pytest.mark.skipif(
+    rans.BACKEND == "python", reason="the compiled coder is not installed"
+)
+
+
+@pytest.fixture(params=["python", pytest.param("compressai", marks=needs_compiled)])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "python":
+        monkeypatch.setattr(rans, "_ans", None)
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def gaussian() -> CdfTables:
+    return gaussian_tables(np.geomspace(0.11, 64, 24))
+
+
+def tables_of(*rows: list[int], offset: int = 0) -> CdfTables:
+    cdf = np.zeros((len(rows), max(map(len, rows))), dtype=np.int32)
+    for t, row in enumerate(rows):
+        cdf[t, : len(row)] = row
+    length = np.array([len(row) for row in rows], dtype=np.int32)
+    return CdfTables(cdf=cdf, length=length, offset=np.full(len(rows), offset, dtype=np.int32))
+
+
+def int32(*values: int) -> np.ndarray:
+    return np.array(values, dtype=np.int32)
+
+
+def random_message(rng: np.random.Generator, tables: CdfTables) -> tuple[np.ndarray, np.ndarray]:
+    """Symbols mostly where their tables have them, some beside, some anywhere."""
+    count = int(rng.integers(0, 400))
+    indexes = rng.integers(0, len(tables.rows), count, dtype=np.int32)
+    width = tables.length[indexes] + rng.integers(0, 3) * rng.integers(0, 40)
+    symbols = tables.offset[indexes] + np.rint((rng.random(count) * 1.2 - 0.1) * width)
+    if rng.random() < 0.3:
+        far = rng.random(count) < 0.1
+        symbols[far] = rng.integers(-MAX, MAX + 1, count)[far]
+    return symbols.astype(np.int32), indexes
+
+
+def test_round_trip_in_pieces(backend: str, gaussian: CdfTables) -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(100):
+        symbols, indexes = random_message(rng, gaussian)
+        decoder = rans.Decoder(rans.encode(symbols, indexes, gaussian), gaussian)
+        cuts = np.sort(rng.integers(0, indexes.size + 1, int(rng.integers(0, 5))))
+        found = [decoder.decode(piece) for piece in np.split(indexes, cuts)]
+        assert all(piece.dtype == np.int32 for piece in found)
+        np.testing.assert_array_equal(np.concatenate(found), symbols)
+
+
+@needs_compiled
+def test_both_loops_make_the_same_stream(gaussian: CdfTables) -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        symbols, indexes = random_message(rng, gaussian)
+        if symbols.size < 8:
+            continue
+        assert rans.encode(symbols, indexes, gaussian) == rans._encode_python(
+            symbols, indexes, gaussian
+        )
+
+
+def test_extreme_symbols(backend: str) -> None:
+    tables = tables_of([0, 1, 65536], [0, 65535, 65536], [0, 1, 2, 65535, 65536], offset=-1)
+    edges = [0, 1, 7, 8, 9, 127, 128, 129, 2**12, 2**20, 2**24 - 1, MAX - 1, MAX]
+    symbols = np.array([s for e in edges for s in (e, -e, e, -e, e, -e)], dtype=np.int32)
+    indexes = np.resize(int32(0, 0, 1, 1, 2, 2), symbols.size)
+    data = rans.encode(symbols, indexes, tables)
+    assert data == rans._encode_python(symbols, indexes, tables)
+    np.testing.assert_array_equal(rans.Decoder(data, tables).decode(indexes), symbols)
+
+
+def test_exact_bytes(backend: str) -> None:
+    """A change of these bytes makes every stream written before unreadable."""
+    tables = tables_of([0, 9, 65533, 65536], [0, 1, 30000, 50000, 65536], offset=-2)
+    symbols = int32(-1, -2, 3, -1, -2, -700, 0, 1, 1 << 25, -1, 0, 0)
+    indexes = int32(0, 1, 1, 0, 1, 0, 1, 1, 0, 0, 1, 0)
+    assert rans.encode(symbols, indexes, tables).hex() == EXACT
+    # Few symbols take another road.
+    assert rans.encode(symbols[:0], indexes[:0], tables).hex() == "0000008000000000"
+    assert rans.encode(symbols[:2], indexes[:2], tables).hex() == EXACT_TWO
+
+
+@pytest.mark.parametrize("count", range(12))
+def test_few_symbols(backend: str, count: int) -> None:
+    tables = tables_of([0, 65534, 65535, 65536])
+    symbols, indexes = np.full(count, 1, dtype=np.int32), np.zeros(count, dtype=np.int32)
+    data = rans.encode(symbols, indexes, tables)
+    np.testing.assert_array_equal(rans.Decoder(data, tables).decode(indexes), symbols)
+
+
+def test_arguments_are_checked(backend: str) -> None:
+    tables = tables_of([0, 9, 65536], [0, 1, 65536])
+    good = int32(0, 1)
+    decoder = rans.Decoder(rans.encode(good, good, tables), tables)
+    for bad in (good.astype(np.int64), good.astype(np.uint8), [0, 1], good.astype(">i4")):
+        with pytest.raises(TypeError, match="int32"):
+            rans.encode(bad, good, tables)
+        with pytest.raises(TypeError, match="int32"):
+            rans.encode(good, bad, tables)
+        with pytest.raises(TypeError, match="int32"):
+            decoder.decode(bad)
+    for bad in (int32(0, 2), int32(-1, 0), good[:, None]):
+        with pytest.raises(ValueError, match="index"):
+            rans.encode(good, bad, tables)
+        with pytest.raises(ValueError, match="index"):
+            decoder.decode(bad)
+    with pytest.raises(ValueError, match="symbols"):
+        rans.encode(good[:1], good, tables)
+    for bad in (MAX + 1, -MAX - 1, 2**31 - 1, -(2**31)):
+        with pytest.raises(ValueError, match="symbol"):
+            rans.encode(int32(0, bad), good, tables)
+    np.testing.assert_array_equal(decoder.decode(good), good)
+
+
+def test_strided_arrays(backend: str) -> None:
+    tables = tables_of([0, 9, 500, 65536], [0, 1, 600, 65536])
+    symbols = np.arange(40, dtype=np.int32)[::-2] % 5
+    indexes = np.arange(40, dtype=np.int32)[::2] % 4 // 2
+    data = rans.encode(symbols, indexes, tables)
+    np.testing.assert_array_equal(rans.Decoder(data, tables).decode(indexes), symbols)
+
+
+def test_damaged_tables_reach_no_coder(backend: str) -> None:
+    tables = tables_of([0, 9, 9, 65536])
+    with pytest.raises(WeightsError):
+        rans.encode(np.zeros(9, np.int32), np.zeros(9, np.int32), tables)
+    with pytest.raises(WeightsError):
+        rans.Decoder(bytes.fromhex("0000008000000000"), tables).decode(int32(0))
+
+
+@pytest.mark.parametrize("data", ["", "00", "00" * 7, "00" * 9, "00" * 8, "ff" * 8, "ff" * 400])
+def test_no_stream(backend: str, gaussian: CdfTables, data: str) -> None:
+    with pytest.raises(StreamError, match="the coded symbols are damaged"):
+        rans.Decoder(bytes.fromhex(data), gaussian)
+
+
+def test_truncated(backend: str, gaussian: CdfTables) -> None:
+    rng = np.random.default_rng(4)
+    indexes = rng.integers(0, 24, 2000, dtype=np.int32)
+    symbols = np.rint(rng.normal(0, 1, 2000) * np.geomspace(0.11, 64, 24)[indexes])
+    data = rans.encode(symbols.astype(np.int32), indexes, gaussian)
+    for length in range(8, len(data) // 2, 40):
+        with pytest.raises(StreamError, match=r"more are needed|out of all range"):
+            rans.Decoder(data[:length], gaussian).decode(indexes)
+
+
+@needs_compiled
+@pytest.mark.parametrize("room", [0, 40_000, 100_000])
+def test_python_takes_over_midway(
+    monkeypatch: pytest.MonkeyPatch, gaussian: CdfTables, room: int
+) -> None:
+    """A stream with very many symbols outside their tables is decoded all the same."""
+    monkeypatch.setattr(rans._CompiledDecoder, "ROOM", room)
+    monkeypatch.setattr(rans._CompiledDecoder, "ROOM_PER_BYTE", 0)
+    rng = np.random.default_rng(5)
+    symbols = rng.integers(-3000, 3000, 3000, dtype=np.int32)
+    indexes = rng.integers(0, 24, 3000, dtype=np.int32)
+    decoder = rans.Decoder(rans.encode(symbols, indexes, gaussian), gaussian)
+    found = np.concatenate([decoder.decode(piece) for piece in np.array_split(indexes, 7)])
+    np.testing.assert_array_equal(found, symbols)
+    assert isinstance(decoder._coder, rans._CompiledDecoder)
+    assert decoder._coder._python is not None
+
+
+# ---------------------------------------------------------------- hostile streams
+
+
+def as_int32(value: int) -> int:
+    return (value + 2**31) % 2**32 - 2**31
+
+
+class UnguardedDecoder:
+    """What the compiled decoder does, counting on its buffer: reading past it is an IndexError."""
+
+    def set_stream(self, data: bytes) -> None:
+        self.words = np.frombuffer(data, dtype="<u4").tolist()
+        self.state = self.words[0] | self.words[1] << 32
+        self.read = 2
+
+    def refill(self) -> None:
+        if self.state < 1 << 31:
+            self.state = self.state << 32 | self.words[self.read]
+            self.read += 1
+
+    def group(self) -> int:
+        value = self.state & 15
+        self.state >>= 4
+        self.refill()
+        return value
+
+    def decode_stream(
+        self,
+        indexes: memoryview,
+        rows: list[list[int]],
+        lengths: list[int],
+        offsets: list[int],
+    ) -> list[int]:
+        symbols = []
+        for index in indexes:
+            row, low = rows[index], self.state & 0xFFFF
+            share = next(k for k, end in enumerate(row) if end > low) - 1
+            self.state = (row[share + 1] - row[share]) * (self.state >> 16) + low - row[share]
+            self.refill()
+            if share == lengths[index] - 2:
+                count = step = self.group()
+                while step == 15:
+                    step = self.group()
+                    count += step
+                raw = 0
+                for k in range(count):
+                    raw |= self.group() << 4 * k % 32
+                raw = as_int32(raw)
+                share = -(raw >> 1) - 1 if raw & 1 else (raw >> 1) + share
+            symbols.append(as_int32(share + offsets[index]))
+        return symbols
+
+
+class Unguarded:
+    RansDecoder = UnguardedDecoder
+
+
+def hostile_streams(rng: np.random.Generator) -> list[bytes]:
+    """Random words, some of them runs of ones: counts of groups that go on and on."""
+    streams = []
+    for _ in range(60):
+        words = rng.integers(0, 2**32, int(rng.integers(2, 300)), dtype=np.uint64)
+        for _ in range(int(rng.integers(0, 4))):
+            at = int(rng.integers(words.size))
+            words[at : at + int(rng.integers(1, 6))] = 0xFFFFFFFF
+        words[1] = words[1] & 0x7FFFFFFF | 1
+        streams.append(words.astype("<u4").tobytes())
+    for count in (1, 2, 40, 4000):
+        # Two escapes of the second table, then ones to the end of the stream.
+        streams.append(bytes.fromhex("ffffffffffffff7f") + b"\xff" * 4 * count)
+    return streams
+
+
+# Escapes that are likely, rare and in between.
+HOSTILE_ROWS = (
+    [0, 1, 2, 40000, 65536],
+    [0, 1, 65536],
+    [0, 65535, 65536],
+    [0, 60000, 65536],
+    list(range(0, 65537, 64)),
+)
+
+
+def test_the_guard_holds_whatever_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With little room, no call reads past the buffer, and no more than was accounted for."""
+    monkeypatch.setattr(rans, "_ans", Unguarded)
+    monkeypatch.setattr(rans._CompiledDecoder, "ROOM", 4000)
+    monkeypatch.setattr(rans._CompiledDecoder, "ROOM_PER_BYTE", 0)
+    monkeypatch.setattr(rans._CompiledDecoder, "SMALLEST", 1)
+    # The guard must not depend on the error that ends most of these streams early.
+    real_account = rans._CompiledDecoder._account
+    checked = 0
+
+    def account(self: rans._CompiledDecoder, symbols: np.ndarray, indexes: np.ndarray) -> None:
+        nonlocal checked
+        self._spent = -1e9
+        real_account(self, symbols, indexes)
+        assert 32 * self._coder.read <= 32 * len(self._coder.words) - self._left
+        checked += 1
+
+    monkeypatch.setattr(rans._CompiledDecoder, "_account", account)
+    tables = tables_of(*HOSTILE_ROWS, offset=-1)
+    rng = np.random.default_rng(6)
+    for data in hostile_streams(rng):
+        decoder = rans.Decoder(data, tables)
+        try:
+            for first in [4] * 20 + [0] * 20:
+                decoder.decode(rng.integers(first, 5, 50, dtype=np.int32))
+        except StreamError:
+            continue
+    assert checked > 100
+
+
+@needs_compiled
+def test_hostile_streams_do_not_crash() -> None:
+    """In a process of its own, which a read out of bounds would end."""
+    script = """
+import numpy as np
+from stfcodec.entropy import rans
+from stfcodec.errors import StreamError
+from test_rans import HOSTILE_ROWS, hostile_streams, tables_of
+assert rans.BACKEND == "compressai"
+tables = tables_of(*HOSTILE_ROWS, offset=-1)
+rng = np.random.default_rng(7)
+for data in hostile_streams(rng):
+    try:
+        rans.Decoder(data, tables).decode(rng.integers(0, 5, 100_000, dtype=np.int32))
+    except StreamError:
+        pass
+print("done")
+"""
+    code = f"import sys; sys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]!r}\n{script}"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "done\n"), ended.stderr
+
+
+def test_loading_imports_neither_torch_nor_the_package() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "import stfcodec.entropy.rans\n"
+        "print([m for m in ('torch', 'compressai', 'scipy') if m in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("hidden", ["compressai", "compressai.ans"])
+def test_python_where_the_extension_is_missing(hidden: str) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from importlib.machinery import PathFinder\n"
+        "find = PathFinder.find_spec\n"
+        "def hide(name, path=None, target=None):\n"
+        f"    return None if name == {hidden!r} else find(name, path, target)\n"
+        "PathFinder.find_spec = hide\n"
+        "from stfcodec.entropy import rans\n"
+        "print(rans.BACKEND)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "python\n"
+
+
+@needs_compiled
+def test_a_coder_that_disagrees_is_not_used() -> None:
+    class Encoder:
+        def encode_with_indexes(self, *arguments: object) -> bytes:
+            return rans._ans.RansEncoder().encode_with_indexes(*arguments)[::-1]
+
+    class Other:
+        RansEncoder = Encoder
+        RansDecoder = rans._ans.RansDecoder
+
+    assert rans._agrees(rans._ans)
+    assert not rans._agrees(Other)
