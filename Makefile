@@ -2,8 +2,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PICTURE ?= docs/images/demo.png
+PICTURE ?= docs/images/kodim23.png
 QUALITY ?= 3
+KODAK ?= ../shared/data/kodak
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint results clean
@@ -34,7 +35,7 @@ lint: $(READY) ## Check style and types
 	$(BIN)/mypy stfcodec
 
 results: $(READY) ## Measure the embedded weights on Kodak; rewrite MANIFEST.json and the README's table
-	$(BIN)/python -m stfcodec.bench.results $(KODAK)
+	$(BIN)/python -m stfcodec.bench.results $(KODAK) $(if $(RUN),--adopt $(RUN))
 
 clean: ## Remove what the commands above made
 	rm -rf $(VENV) .demo build dist *.egg-info

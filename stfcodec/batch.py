@@ -233,15 +233,11 @@ def run(jobs: Iterable[Job], task: Task, existing: Existing = "refuse") -> Itera
         waiting: deque[tuple[Job, Callable[[], Any]]] = deque(
             (job, partial(_load, task, job, existing)) for job in islice(upcoming, 1)
         )
-
-        def read_ahead() -> None:
-            for job in islice(upcoming, AHEAD - len(waiting)):
-                waiting.append((job, pool.submit(_load, task, job, existing).result))
-
         saving: Future[Result] | None = None
         while waiting:
             job, load = waiting.popleft()
-            read_ahead()
+            for later in islice(upcoming, AHEAD - len(waiting)):
+                waiting.append((later, pool.submit(_load, task, later, existing).result))
             coded = _code(task, load)
             del load  # it holds the picture
             if saving is not None:

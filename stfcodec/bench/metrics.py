@@ -13,9 +13,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float("inf") if mse == 0 else float(10 * np.log10(255**2 / mse))
 
 
-def bd_rate(
-    anchor: Sequence[tuple[float, float]], test: Sequence[tuple[float, float]]
-) -> float:
+def bd_rate(anchor: Sequence[tuple[float, float]], test: Sequence[tuple[float, float]]) -> float:
     """Bjøntegaard delta rate in percent: how many more bits `test` needs than `anchor`.
 
     Each curve is (bpp, PSNR in dB) points; log-rate over PSNR is interpolated by PCHIP and

@@ -20,7 +20,7 @@ from stfcodec.errors import ImageError, StreamError
 from stfcodec.imageio import metadata, modes
 from stfcodec.imageio.pillow import READABLE, first_line, reading
 
-MAX_PIXELS = 2**30
+MAX_PIXELS = 1 << 28  # the container's limit: what is coded must decode
 
 # Extensions and Pillow's names. PGM and PNM are Pillow's PPM.
 WRITABLE = {
@@ -35,7 +35,7 @@ _SAVE: dict[str, dict[str, Any]] = {
     "WEBP": {"lossless": True, "exact": True},
 }
 
-Source = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
+Source = str | Path | bytes | bytearray | BinaryIO | Image.Image | np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,7 @@ def _open(source: Source, stack: ExitStack) -> Image.Image:
         except OSError as error:
             raise ImageError(f"cannot be opened: {error.strerror}") from error
     else:
-        fp = io.BytesIO(source) if isinstance(source, bytes) else source
+        fp = io.BytesIO(source) if isinstance(source, bytes | bytearray) else source
     formats = [name for name in READABLE if name in Image.OPEN]  # Pillow may be built without
     return stack.enter_context(Image.open(fp, formats=formats))
 

@@ -20,6 +20,7 @@ _UPRIGHT = {
 }
 _PREFIX = b"Exif\0\0"
 _XMP_TAG = 700
+_SRGB_GAMMA = 0.45455
 _RAW_EXIF = "Raw profile type exif"
 _Base, _IFD = ExifTags.Base, ExifTags.IFD
 
@@ -57,7 +58,11 @@ def read(image: Image.Image, notes: list[str]) -> Metadata:
         xmp = xmp.encode()
     if xmp:
         xmp = re.sub(rb"(tiff:Orientation(?:>|=[\"']))[2-8]", rb"\g<1>1", bytes(xmp))
-    left_out = [name for name in ("comment", "photoshop") if info.get(name)]
+    left_out = ["Photoshop block"] if info.get("photoshop") else []
+    if info.get("comment") and image.format != "JPEG2000":  # there the encoder's own signature
+        left_out.append("comment")
+    if not icc and abs(info.get("gamma", _SRGB_GAMMA) - _SRGB_GAMMA) > 0.001:
+        left_out.append("PNG gamma")
     text = {key for key in getattr(image, "text", ()) if not key.startswith(("XML:", "Raw pro"))}
     left_out += [f"text {key!r}" for key in sorted(text)]
     if left_out:

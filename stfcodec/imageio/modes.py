@@ -71,6 +71,9 @@ def to_8_bits(image: Image.Image, bits: int, notes: list[str]) -> Image.Image:
     if not deep and mode not in _TARGETS:
         kind = _REFUSED.get(mode, "of an unknown kind")
         raise ImageError(f"pixels are {kind} (mode {mode}): convert to 8 or 16 bits first")
+    if bits > 8 and not deep and image.format == "JPEG2000":
+        # Pillow rounds up when it drops the low bits, and the brightest pixels wrap to black.
+        raise ImageError(f"{bits}-bit colour JPEG 2000: convert it to 8 bits or to PNG first")
     if bits > 8:
         notes.append(f"{bits} bits per channel reduced to 8")
     key = image.info.get("transparency")

@@ -69,6 +69,8 @@ def _calm(model: nn.Module) -> None:
             for last in (m.attn.proj, m.mlp.fc2):
                 last.weight.mul_(0.1)
                 last.bias.zero_()
+            for norm in (m.norm1, m.norm2):
+                norm.weight[-2:] = 0.1  # the carriers, see below
 
 
 def _start_gain(gain: Gain) -> None:
@@ -184,14 +186,17 @@ def _fit_up(deconv: nn.ConvTranspose2d, x: Tensor, target: Tensor) -> None:
 #
 # LayerNorm divides by the size of each position's vector and so forgets contrast. Two channels that
 # always hold +K and −K, K large, make that divisor nearly constant: the normalisation becomes
-# linear, and the transform can be fitted like any other.
+# linear, and the transform can be fitted like any other. What multiplies a large constant moves
+# far with every step of the optimiser: the norms shrink the carriers, none reach y or end_conv.
 
 _CARRIER = 4.0
 
 
-def _fit_norm(norm: nn.LayerNorm, tokens: Tensor) -> None:
-    """A weight that undoes the normalisation's typical divisor."""
-    norm.weight.fill_(tokens.var(-1, unbiased=False).mean().sqrt().item())
+def _fit_norm(norm: nn.LayerNorm, tokens: Tensor, carriers: Tensor, size: float = 1.0) -> None:
+    """A weight that undoes the normalisation's typical divisor, and leaves carriers at ±size."""
+    divisor = tokens.var(-1, unbiased=False).mean().sqrt().item()
+    norm.weight.fill_(divisor)
+    norm.weight[carriers] = size * divisor / tokens[..., carriers].abs().mean()
 
 
 def _fit_stf_analysis(model: STF, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -207,7 +212,8 @@ def _fit_stf_analysis(model: STF, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     embed.proj.bias.zero_()
     embed.proj.bias[:count] = -axes @ vectors.mean(0)
     embed.proj.bias[-2:] = torch.tensor([_CARRIER, -_CARRIER])
-    _fit_norm(embed.norm, embed.proj(x).permute(0, 2, 3, 1))
+    carriers = torch.arange(embed.proj.out_channels) >= embed.proj.out_channels - 2
+    _fit_norm(embed.norm, embed.proj(x).permute(0, 2, 3, 1), carriers, _CARRIER)
     x = embed(x)
     for stage in model.layers:
         for block in stage.blocks:
@@ -221,29 +227,30 @@ def _fit_stf_analysis(model: STF, x: Tensor) -> tuple[Tensor, list[Tensor]]:
 
 def _fit_merge(merge: PatchMerge, x: Tensor, carriers: bool) -> None:
     tokens = merge.concatenate(x)
-    _fit_norm(merge.norm, tokens)
-    (vectors,) = _sample(merge.norm(tokens).flatten(0, 2))
     C, out = x.shape[-1], merge.reduction.out_features
-    signal = torch.ones(4, C, dtype=torch.bool)
-    signal[:, -2:] = False
-    signal = signal.flatten()
+    place = torch.arange(4 * C) % C
+    signal, plus = place < C - 2, place == C - 2
+    _fit_norm(merge.norm, tokens, ~signal)
+    (vectors,) = _sample(merge.norm(tokens).flatten(0, 2))
     count = min(out - 2 * carriers, int(signal.sum()))
     weight = merge.reduction.weight
     weight.mul_(0.1)
     weight[:count] = 0
     weight[:count, signal] = _principal_axes(vectors[:, signal], count)
     # Without a bias, the carriers are the constant that centres each component.
-    plus = ~signal & (torch.arange(4 * C) % C == C - 2)
     constant = vectors[:, plus].sum(1).mean()
     weight[:count, plus] = -(weight[:count] @ vectors.mean(0) / constant)[:, None]
     if carriers:
         weight[-2:] = 0
-        weight[-2, plus] = 0.5
-        weight[-1, plus] = -0.5
+        # Twice as large from stage to stage, as the mean of a growing block is.
+        size = 2 * x[..., -2].mean() / constant
+        weight[-2, plus] = size
+        weight[-1, plus] = -size
 
 
 def _fit_stf_synthesis(model: STF, y_hat: Tensor, targets: list[Tensor]) -> None:
     targets = list(targets)
+    targets[-2] = F.pad(targets[-2][:, :-2], (0, 0, 0, 0, 0, 2))  # no carriers for end_conv
     x = y_hat.permute(0, 2, 3, 1)
     carrier = 4 * x.square().sum(-1).mean().sqrt().item()
     model.syn_layers[0].blocks[-1].mlp.fc2.bias[-2:] = torch.tensor([carrier, -carrier])
@@ -269,7 +276,8 @@ def _fit_stf_synthesis(model: STF, y_hat: Tensor, targets: list[Tensor]) -> None
 
 
 def _fit_split(split: PatchSplit, x: Tensor, target: Tensor) -> None:
-    _fit_norm(split.norm, x)
+    carriers = torch.arange(x.shape[-1]) >= x.shape[-1] - 2
+    _fit_norm(split.norm, x, carriers)
     inputs, outputs = _sample(split.norm(x).flatten(0, 2), _blocks(target))
     # No bias in this layer either: the carriers among the inputs stand in for it.
     gram = inputs.double().T @ inputs.double()

@@ -8,6 +8,7 @@ turns it into weights worth shipping. Both fit into the budget given.
 from __future__ import annotations
 
 import csv
+import json
 import math
 import time
 from dataclasses import asdict, dataclass
@@ -17,13 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from stfcodec.errors import UsageError, WeightsError
-from stfcodec.models import registry, weights
+from stfcodec.models import registry, store, weights
 from stfcodec.models.build import build
 from stfcodec.train.data import CropSampler, load_photographs
 from stfcodec.train.initialise import initialise
 from stfcodec.train.loss import balance, rate_distortion
 
-CHECKPOINT, TRUNK, LOG, EXPORT = "last.pt", "trunk.pt", "log.csv", "{}.safetensors"
+CHECKPOINT, TRUNK, LOG = "last.pt", "trunk.pt", "log.csv"
+TRAINING = "training.json"
+"""How exported weights were trained, for the manifest."""
 _QUALITIES = len(registry.LAMBDAS)
 
 
@@ -36,11 +39,11 @@ class Settings:
     minutes: float | None = 30.0
     steps: int | None = None
     """Budget in optimiser steps instead of minutes: the same everywhere, for tests."""
-    rate: float = 1e-3
+    rate: float = 5e-4
     warmup: int = 300
     decay: float = 0.3
     """Share of the budget spent on the decay."""
-    batch: int = 16
+    batch: int = 8
     crop: int = 128
     decay_crop: int = 256
     """Crop size during the decay, at the same number of pixels a step."""
@@ -67,6 +70,7 @@ class Trainer:
     def __init__(self, settings: Settings, folder: Path, start: Path | None = None) -> None:
         """start: weights or a checkpoint to begin from; without, it is fitted to the data."""
         self.settings, self.folder = settings, folder
+        self.start = str(start.name) if start else None
         self.device = torch.device(settings.device)
         self.info = registry.by_name(settings.model)
         torch.manual_seed(settings.seed)
@@ -124,7 +128,7 @@ class Trainer:
                 self.save(self.folder / CHECKPOINT)
                 saved = now
         self.save(self.folder / CHECKPOINT)
-        self.export(self.folder / EXPORT.format(self.info.name))
+        self.export()
 
     def train_step(self, decaying: bool) -> Tensor:
         """One optimiser step. Returns (loss, bpp, mse, gradient norm) of the batch, detached."""
@@ -180,12 +184,24 @@ class Trainer:
         for name, value in state["counters"].items():
             setattr(self, name, value)
 
-    def export(self, path: Path) -> None:
+    def export(self) -> Path:
         """Ships the averaged weights: tails of z fitted, tables built, float16."""
         model = build(self.info)
         model.load_state_dict(self.average.module.state_dict())
         model.entropy_bottleneck.fit_quantiles()
+        path = self.folder / store.file_name(self.info, 1)
         weights.save(model, path)
+        settings = asdict(self.settings) | {"data": Path(self.settings.data).name}
+        record = {
+            "settings": settings,
+            "photographs": len(self.sampler.photographs),
+            "steps": self.step,
+            "minutes": round(self.elapsed / 60, 1),
+            "megapixels": round(self.pixels / 1e6),
+            "started_from": self.start,
+        }
+        (self.folder / TRAINING).write_text(json.dumps(record, indent=1) + "\n")
+        return path
 
     def _log(self, means: list[float]) -> str:
         loss, bpp, mse, norm = means

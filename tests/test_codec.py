@@ -1,0 +1,148 @@
+"""Pictures through the whole codec: any size, any kind, exact latents, damage found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import stfcodec
+from stfcodec import api, container
+from stfcodec.bench.metrics import psnr
+from stfcodec.codec import codec_for
+from stfcodec.imageio import Picture
+from stfcodec.models import registry, weights
+from stfcodec.models.build import build
+
+KODAK = Path(__file__).resolve().parents[2] / "shared" / "data" / "kodak"
+PHOTOGRAPH = Path(__file__).resolve().parents[1] / "docs" / "images" / "kodim23.png"
+LITE = ("wacnn-lite", "stf-lite")
+
+
+def crop(size: tuple[int, int]) -> np.ndarray:
+    """The top left (height, width) of a photograph, repeated where it is smaller."""
+    pixels = np.asarray(Image.open(PHOTOGRAPH).convert("RGB"))
+    repeats = [-(-n // m) for n, m in zip(size, pixels.shape, strict=False)]
+    return np.tile(pixels, (*repeats, 1))[: size[0], : size[1]]
+
+
+@pytest.mark.parametrize("model", LITE)
+def test_photograph_comes_back(model: str) -> None:
+    original = np.asarray(Image.open(PHOTOGRAPH).convert("RGB"))
+    sizes, qualities = [], []
+    for quality in (1, 3.5, 6):
+        data = stfcodec.encode(PHOTOGRAPH, model=model, quality=quality)
+        info = stfcodec.info(data)
+        assert (info.width, info.height, info.quality) == (768, 512, quality)
+        assert info.overhead_bytes <= 48
+        sizes.append(len(data))
+        qualities.append(psnr(original, np.asarray(stfcodec.decode(data))))
+    assert sizes == sorted(sizes)
+    assert qualities == sorted(qualities)
+    assert qualities[0] > 28
+    assert qualities[-1] > 33
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 513), (65, 64), (131, 257), (7, 300)])
+def test_any_size(size: tuple[int, int]) -> None:
+    pixels = crop(size)
+    decoded = np.asarray(stfcodec.decode(stfcodec.encode(pixels, quality=4)))
+    assert decoded.shape == pixels.shape
+    assert psnr(pixels, decoded) > 24
+
+
+def test_planes_and_metadata_are_kept() -> None:
+    pixels = crop((48, 80))
+    grey = pixels[..., :1].repeat(3, 2)
+    alpha = np.arange(48 * 80, dtype=np.uint16).reshape(48, 80).astype(np.uint8)
+    picture = Picture(grey, gray=True, alpha=alpha, icc=b"p" * 200, exif=b"MM\0*", xmp=b"<x/>")
+    decoded = api.decode_picture(api.encode(picture))
+    assert decoded.gray
+    assert (decoded.pixels[..., 0] == decoded.pixels[..., 2]).all()
+    assert np.array_equal(decoded.alpha, alpha)
+    assert (decoded.icc, decoded.exif, decoded.xmp) == (picture.icc, picture.exif, picture.xmp)
+    assert stfcodec.decode(api.encode(picture)).mode == "LA"
+
+
+@pytest.mark.parametrize("model", LITE)
+def test_threads_do_not_change_the_stream(model: str) -> None:
+    pixels = crop((192, 256))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = stfcodec.encode(pixels, model)
+        torch.set_num_threads(2)
+        two = np.asarray(stfcodec.decode(one))
+        torch.set_num_threads(1)
+        assert np.abs(two.astype(int) - np.asarray(stfcodec.decode(one)).astype(int)).max() <= 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_damaged_latents_are_found() -> None:
+    """A stream whose CRCs are right but whose symbols are not: only the checksum can tell."""
+    stream = container.read(stfcodec.encode(crop((128, 128))))
+    for field in ("y", "z"):
+        data = bytearray(getattr(stream, field))
+        data[len(data) // 2] ^= 0x10
+        broken = container.Stream(
+            **{**stream.__dict__, field: bytes(data)},
+        )
+        with pytest.raises(stfcodec.StreamError):
+            stfcodec.decode(container.write(broken))
+
+
+def test_other_weights_are_refused(tmp_path: Path) -> None:
+    data = stfcodec.encode(crop((64, 64)))
+    other = tmp_path / "other.safetensors"
+    weights.save(build(registry.by_name("wacnn-lite")), other)
+    with pytest.raises(stfcodec.WeightsError, match="needs weights"):
+        stfcodec.decode(data, weights=other)
+
+
+def test_paper_size_models_code_with_a_checkpoint(tmp_path: Path) -> None:
+    """The path that the authors' checkpoints take, here with initial weights."""
+    torch.manual_seed(0)
+    path = tmp_path / "wacnn.pth.tar"
+    torch.save({"state_dict": build(registry.by_name("wacnn")).state_dict()}, path)
+    data = stfcodec.encode(crop((64, 64)), "wacnn", quality=2, weights=path)
+    assert stfcodec.info(data).model_id == 3
+    assert stfcodec.decode(data, weights=path).size == (64, 64)
+    with pytest.raises(stfcodec.UsageError, match="whole qualities"):
+        stfcodec.encode(crop((64, 64)), "wacnn", quality=2.5, weights=path)
+
+
+def test_usage_is_checked() -> None:
+    with pytest.raises(stfcodec.UsageError, match="unknown model"):
+        stfcodec.encode(crop((8, 8)), "jpeg")
+    with pytest.raises(stfcodec.UsageError, match="outside 1…6"):
+        stfcodec.encode(crop((8, 8)), quality=7)
+    with pytest.raises(stfcodec.ImageError):
+        stfcodec.encode(np.zeros((8, 8, 3), np.float32))
+    if not torch.cuda.is_available():
+        with pytest.raises(stfcodec.UsageError, match="no CUDA device"):
+            stfcodec.encode(crop((8, 8)), device="cuda")
+
+
+def test_variable_rate_is_geometric() -> None:
+    """A fractional quality lies between its neighbours, in gain and in bytes."""
+    codec = codec_for(registry.by_name("wacnn-lite"), 3)
+    assert codec.model.gain is not None
+    with torch.no_grad():
+        gains = [codec.model.gain(torch.tensor([q]))[0] for q in (3.0, 3.5, 4.0)]
+    torch.testing.assert_close(gains[1], (gains[0] * gains[2]).sqrt())
+    sizes = [len(stfcodec.encode(crop((128, 192)), quality=q)) for q in (3, 3.5, 4)]
+    assert sizes[0] < sizes[1] < sizes[2]
+
+
+@pytest.mark.skipif(not KODAK.is_dir(), reason="no Kodak pictures beside the checkout")
+@pytest.mark.parametrize("model", LITE)
+def test_kodak_decodes_exactly(model: str) -> None:
+    """Ten photographs at different qualities: every checksum holds, every picture is the one."""
+    for i, path in enumerate(sorted(KODAK.glob("*.png"))[::5]):
+        original = np.asarray(Image.open(path).convert("RGB"))
+        data = stfcodec.encode(path, model, quality=1 + i)
+        assert psnr(original, np.asarray(stfcodec.decode(data))) > 22

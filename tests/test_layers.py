@@ -1,0 +1,88 @@
+"""Building blocks: shapes, inverses, and the values that define them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from stfcodec.models.layers import (
+    GDN,
+    LowerBound,
+    PatchMerge,
+    PatchSplit,
+    SwinBlock,
+    WindowAttention,
+    WindowAttentionModule,
+    partition,
+    unpartition,
+    windowed_attention,
+)
+
+
+def test_window_attention_module_is_a_plug_in() -> None:
+    block = WindowAttentionModule(24, window=4, heads=3, units=2)
+    x = torch.randn(2, 24, 8, 12)
+    assert block(x).shape == x.shape
+    with pytest.raises(ValueError, match="multiple of the window 4"):
+        block(torch.randn(1, 24, 6, 8))
+    with pytest.raises(ValueError, match="multiple of heads"):
+        WindowAttentionModule(24, heads=5)
+
+
+def test_partition_inverts() -> None:
+    x = torch.arange(2 * 8 * 12 * 3.0).view(2, 8, 12, 3)
+    windows = partition(x, 4)
+    assert windows.shape == (2 * 2 * 3, 16, 3)
+    assert torch.equal(windows[1, :, 0].view(4, 4), x[0, :4, 4:8, 0])
+    assert torch.equal(unpartition(windows, 4, 8, 12), x)
+
+
+def test_attention_equals_its_definition() -> None:
+    torch.manual_seed(0)
+    attention = WindowAttention(12, window=2, heads=3).eval()
+    x = torch.randn(5, 4, 12)
+    q, k, v = attention.qkv(x).view(5, 4, 3, 3, 4).permute(2, 0, 3, 1, 4)
+    bias = attention.relative_position_bias_table[attention.relative_position_index]
+    weights = (q @ k.transpose(-1, -2) / 2 + bias.permute(2, 0, 1)).softmax(-1)
+    expected = attention.proj((weights @ v).transpose(1, 2).reshape(5, 4, 12))
+    torch.testing.assert_close(attention(x), expected)
+
+
+def test_shifted_windows_do_not_look_across_the_picture_edge() -> None:
+    """Changing the left edge must not change what a shifted window sees on the right edge."""
+    torch.manual_seed(0)
+    attention = WindowAttention(8, window=4, heads=2).eval()
+    x = torch.randn(1, 8, 16, 8)
+    y = x.clone()
+    y[:, :, :2] += 1
+    before, after = (windowed_attention(t, attention, 4, 2) for t in (x, y))
+    torch.testing.assert_close(after[:, :, 2:], before[:, :, 2:])
+    assert not torch.allclose(after[:, :, :2], before[:, :, :2])
+
+
+@pytest.mark.parametrize("root", [True, False])
+def test_gdn_definition(root: bool) -> None:
+    torch.manual_seed(0)
+    gdn, inverse = GDN(4, root=root), GDN(4, inverse=True, root=root)
+    x = torch.randn(1, 4, 3, 3)
+    power = (x**2 if root else x.abs()) * 0.1 + 1
+    norm = power.sqrt() if root else power
+    torch.testing.assert_close(gdn(x), x / norm)
+    torch.testing.assert_close(inverse(x), x * norm)
+
+
+def test_lower_bound_lets_values_climb_back() -> None:
+    bound = LowerBound(1.0)
+    x = torch.tensor([0.5, 0.5, 2.0], requires_grad=True)
+    (bound(x) * torch.tensor([-1.0, 1.0, 1.0])).sum().backward()
+    assert bound(x).tolist() == [1.0, 1.0, 2.0]
+    assert x.grad is not None
+    assert x.grad.tolist() == [-1.0, 0.0, 1.0]
+
+
+def test_resampling_shapes() -> None:
+    x = torch.randn(2, 4, 6, 8)
+    assert PatchMerge(8, 10)(x).shape == (2, 2, 3, 10)
+    assert PatchSplit(8, 10)(x).shape == (2, 8, 12, 10)
+    block = SwinBlock(8, heads=2, window=2, shift=1, mlp_ratio=2)
+    assert block(x).shape == x.shape

@@ -1,0 +1,68 @@
+"""The registry: data that must never change its meaning."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from stfcodec.errors import StreamError, UsageError
+from stfcodec.models import registry
+from stfcodec.models.build import build
+
+
+def test_ids_are_frozen() -> None:
+    ids = {info.name: info.id for info in registry.MODELS}
+    assert ids == {"wacnn-lite": 1, "stf-lite": 2, "wacnn": 3, "stf": 4}
+
+
+@pytest.mark.parametrize("name", ["wacnn-lite", "stf-lite"])
+def test_lite_models_keep_their_promise(name: str) -> None:
+    """At most 12 M parameters, 60 kMAC a pixel to encode and to decode; one output per input."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    info = registry.by_name(name)
+    model = build(info).eval()
+    assert sum(p.numel() for p in model.parameters()) == info.parameters <= 12_000_000
+    x = torch.rand(1, 3, 128, 192)
+
+    def kmac(function, *inputs) -> float:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            function(*inputs)
+        return counter.get_total_flops() / 2 / x[0, 0].numel() / 1e3
+
+    with torch.no_grad():
+        y = model.analysis(x)
+        z = model.h_a(y)
+    entropy = kmac(lambda: model._decode_slices(z, lambda _, mean, scale: mean))
+    assert kmac(model.analysis, x) + kmac(model.h_a, y) + entropy <= 60
+    assert entropy + kmac(model.synthesis, y) <= 60
+    assert model(x)["x_hat"].shape == x.shape
+
+
+def test_quality_and_lambda_are_inverse() -> None:
+    for quality in (1, 1.25, 2, 3.7, 5.99, 6):
+        lmbda = registry.lambda_from_quality(quality)
+        assert registry.quality_from_lambda(lmbda) == pytest.approx(quality)
+    assert registry.quality_from_lambda(0.0130) == 4
+    for lmbda in (0.0017, 0.05, math.nan):
+        with pytest.raises(UsageError, match="lambda"):
+            registry.quality_from_lambda(lmbda)
+
+
+def test_quality_is_checked() -> None:
+    lite, paper = registry.by_name("wacnn-lite"), registry.by_name("wacnn")
+    assert registry.check_quality(3.70049, lite) == 3.7
+    for quality in (0.99, 6.01, math.nan, math.inf):
+        with pytest.raises(UsageError, match="outside 1…6"):
+            registry.check_quality(quality, lite)
+    with pytest.raises(UsageError, match="whole qualities only"):
+        registry.check_quality(3.5, paper)
+
+
+def test_unknown_models_name_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"wacnn-lite, stf-lite, wacnn, stf$"):
+        registry.by_name("wacnn-huge")
+    with pytest.raises(StreamError, match="upgrade"):
+        registry.by_id(99)
