@@ -1,0 +1,83 @@
+"""What the models cost: parameters, multiply-accumulates, seconds, training throughput."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+import click
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from stfcodec.models import registry
+from stfcodec.models.build import build
+from stfcodec.models.entropy_model import CompressionModel
+from stfcodec.train.loss import rate_distortion
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--train/--no-train", default=True, show_default=True, help="Time training too.")
+def main(names: tuple[str, ...], train: bool) -> None:
+    """Cost of models NAMES (default: the lite ones) on a 768x512 picture, on the CPU."""
+    x = torch.rand(1, 3, 512, 768).contiguous(memory_format=torch.channels_last)
+    for name in names or [i.name for i in registry.MODELS if i.variable_rate]:
+        info = registry.by_name(name)
+        model = build(info).eval().to(memory_format=torch.channels_last)
+        click.echo(f"{name}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
+        for step, run in _steps(model, x).items():
+            click.echo(f"  {step:<16} {_cost(run, x[0, 0].numel())}")
+        if train and info.variable_rate:
+            click.echo(f"  {'training':<16} {_training_speed(model):.2f} MP/s")
+
+
+def _steps(model: CompressionModel, x: Tensor) -> dict[str, Callable[[], object]]:
+    with torch.inference_mode():
+        y = model.analysis(x)
+        z = model.h_a(y)
+    return {
+        "g_a": lambda: model.analysis(x),
+        "h_a": lambda: model.h_a(y),
+        "h_s and context": lambda: model._decode_slices(z, lambda _, mean, scale: mean),
+        "g_s": lambda: model.synthesis(y),
+    }
+
+
+def _cost(run: Callable[[], object], pixels: int) -> str:
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        run()
+    with torch.inference_mode():
+        seconds = _seconds(run)
+    kmac = counter.get_total_flops() / 2 / pixels / 1e3
+    return f"{kmac:6.1f} kMAC/px  {seconds / pixels * 1e6:.2f} s/MP"
+
+
+def _seconds(run: Callable[[], object], repeats: int = 5) -> float:
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return median(times)
+
+
+def _training_speed(model: CompressionModel) -> float:
+    """Megapixels a second, forward and backward, 16 crops of 128², transforms in bfloat16."""
+    model.train()
+    x = torch.rand(16, 3, 128, 128).contiguous(memory_format=torch.channels_last)
+    quality = torch.rand(16) * 5 + 1
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            out = model(x, quality)
+        rate_distortion(out, x, quality).loss.mean().backward()
+        model.zero_grad()
+
+    step()
+    return x[:, 0].numel() / 1e6 / _seconds(step, 3)
+
+
+if __name__ == "__main__":
+    main()
