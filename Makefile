@@ -14,13 +14,14 @@ help: ## Show this list
 
 setup: $(READY) ## Make a virtual environment with everything in it
 
-# compressai comes without its dependencies: only its compiled range coder is used, and they are a
-# gigabyte. torch comes first so that its CPU build, where one is at hand, satisfies the rest.
+# torch comes first, so that its CPU build satisfies the rest where one is at hand. compressai comes
+# without its dependencies: only its compiled range coder is used, and they are a gigabyte.
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet "torch==2.13.0" "setuptools>=68"
-	$(BIN)/pip install --quiet --no-deps "compressai==1.2.8" || echo "compressai: no build for this Python; the range coder runs in Python"
 	$(BIN)/pip install --quiet --no-build-isolation --editable ".[dev]"
+	$(BIN)/pip install --quiet --no-deps --only-binary :all: "compressai==1.2.8" \
+		|| echo "no compressai for this Python: the range coder runs in Python"
 	@touch $@
 
 demo: $(READY) ## Encode and decode a real photograph, print bpp, PSNR and times

@@ -74,7 +74,9 @@ class Codec:
             )
         size = _padded(header.height), _padded(header.width)
         coded = CodedLatents(stream.z, stream.y, stream.checksum)
-        alpha = stream.alpha and imageio.decode_alpha(stream.alpha, header.width, header.height)
+        alpha = None
+        if stream.alpha is not None:
+            alpha = imageio.decode_alpha(stream.alpha, header.width, header.height)
         with torch.inference_mode():
             positions = size[0] // DOWNSAMPLING_Z, size[1] // DOWNSAMPLING_Z
             y_hat = self.model.decompress(coded, positions, header.quality)

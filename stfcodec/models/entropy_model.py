@@ -69,12 +69,18 @@ class Gain(nn.Module):
         return gain, inverse
 
 
-def _transform(c_in: int, hidden: Sequence[int], c_out: int) -> nn.Sequential:
-    """3×3 convolutions with GELU between them, at constant resolution."""
-    layers: list[nn.Module] = []
-    for a, b in pairwise((c_in, *hidden, c_out)):
-        layers += [conv3x3(a, b), nn.GELU()]
-    return nn.Sequential(*layers[:-1])
+def _context_transforms(widths: EntropyWidths, own_slices: int = 0) -> nn.ModuleList:
+    """One per slice: from y's channels and the decoded slices it sees to one slice's channels,
+    by 3×3 convolutions with GELU between them. `own_slices`: whether it sees its own slice too."""
+    channels = widths.latents // widths.slices
+    transforms = nn.ModuleList()
+    for i in range(widths.slices):
+        seen = min(i, widths.support) + own_slices
+        layers: list[nn.Module] = []
+        for a, b in pairwise((widths.latents + channels * seen, *widths.context, channels)):
+            layers += [conv3x3(a, b), nn.GELU()]
+        transforms.append(nn.Sequential(*layers[:-1]))
+    return transforms
 
 
 def _hyper_analysis(w: tuple[int, ...]) -> nn.Sequential:
@@ -109,23 +115,16 @@ class CompressionModel(nn.Module, ABC):
 
     def __init__(self, widths: EntropyWidths, variable_rate: bool) -> None:
         super().__init__()
-        M, S = widths.latents, widths.slices
-        c = M // S
-        seen = [c * min(i, widths.support) for i in range(S)]
-        self.slices, self.support = S, widths.support
+        self.slices, self.support = widths.slices, widths.support
         self.h_a = _hyper_analysis(widths.h_a)
         self.h_mean_s = _hyper_synthesis(widths.h_s)
         self.h_scale_s = _hyper_synthesis(widths.h_s)
-        for name, extra in (
-            ("cc_mean_transforms", 0),
-            ("cc_scale_transforms", 0),
-            ("lrp_transforms", c),
-        ):
-            transforms = (_transform(M + n + extra, widths.context, c) for n in seen)
-            self.add_module(name, nn.ModuleList(transforms))
+        self.cc_mean_transforms = _context_transforms(widths)
+        self.cc_scale_transforms = _context_transforms(widths)
+        self.lrp_transforms = _context_transforms(widths, own_slices=1)
         self.entropy_bottleneck = EntropyBottleneck(widths.hyper_latents)
         self.gaussian_conditional = GaussianConditional()
-        self.gain = Gain(len(LAMBDAS), M) if variable_rate else None
+        self.gain = Gain(len(LAMBDAS), widths.latents) if variable_rate else None
 
     @abstractmethod
     def analysis(self, x: Tensor) -> Tensor:

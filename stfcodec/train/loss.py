@@ -34,12 +34,12 @@ def lambdas_of(quality: Tensor) -> Tensor:
 def rate_distortion(out: dict, x: Tensor, quality: Tensor) -> SampleLoss:
     """out: what a model's forward returns; x: (B, 3, H, W) in 0…1; quality: (B,)."""
     pixels = x.shape[2] * x.shape[3]
-    bits = sum(
-        -torch.log2(p.float().clamp(min=_FLOOR)).flatten(1).sum(1)
-        for p in out["likelihoods"].values()
+    y_bits, z_bits = (
+        -torch.log2(out["likelihoods"][name].float().clamp(min=_FLOOR)).flatten(1).sum(1)
+        for name in ("y", "z")
     )
     mse = (out["x_hat"].float() - x).square().flatten(1).mean(1) * 255**2
-    bpp = bits / pixels
+    bpp = (y_bits + z_bits) / pixels
     return SampleLoss(lambdas_of(quality) * mse + bpp, bpp, mse)
 
 
