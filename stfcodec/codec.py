@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stfcodec import imageio
+from stfcodec import imageio, tiling
 from stfcodec.container import Header, Stream
 from stfcodec.errors import UsageError, WeightsError
 from stfcodec.imageio import Picture
@@ -37,12 +37,18 @@ class Codec:
     model: CompressionModel
     device: torch.device
 
+    def _analysis(self, x: Tensor) -> Tensor:
+        return self.model.analysis(_channels_last(x.to(self.device))).cpu()
+
+    def _synthesis(self, y_hat: Tensor) -> Tensor:
+        return self.model.synthesis(_channels_last(y_hat.to(self.device))).cpu()
+
     def encode(self, picture: Picture, quality: float) -> Stream:
         """Codes one picture. quality: as `registry.check_quality` returned it."""
         height, width = picture.pixels.shape[:2]
         with torch.inference_mode():
             x = _pad(torch.from_numpy(picture.pixels).permute(2, 0, 1)[None].float() / 255)
-            y = self.model.analysis(_channels_last(x.to(self.device))).cpu()
+            y = tiling.analysis(self._analysis, x, self.model.margin)
             coded = self.model.compress(y, quality)
         header = Header(
             width=width,
@@ -80,12 +86,12 @@ class Codec:
         with torch.inference_mode():
             positions = size[0] // DOWNSAMPLING_Z, size[1] // DOWNSAMPLING_Z
             y_hat = self.model.decompress(coded, positions, header.quality)
-            x_hat = self.model.synthesis(_channels_last(y_hat.to(self.device)))
-            x_hat = x_hat[0, :, : header.height, : header.width].clamp(0, 1)
+            x_hat = tiling.synthesis(self._synthesis, y_hat, self.model.margin)
+            x_hat = x_hat[0, :, : header.height, : header.width].clamp_(0, 1)
             gray = header.channels == 1
             if gray:
                 x_hat = x_hat.mean(0, keepdim=True).expand(3, -1, -1)
-            pixels = (x_hat * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+            pixels = x_hat.mul(255).round_().byte().permute(1, 2, 0).numpy()
         return Picture(
             pixels=np.ascontiguousarray(pixels),
             gray=gray,

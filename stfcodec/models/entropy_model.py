@@ -113,6 +113,9 @@ class CompressionModel(nn.Module, ABC):
     fingerprint: bytes = b""
     """First four bytes of the SHA-256 of the weights file; empty for initial weights."""
 
+    margin: int
+    """Pixels, a multiple of 64, beyond which nothing bears on an output of g_a or g_s."""
+
     def __init__(self, widths: EntropyWidths, variable_rate: bool) -> None:
         super().__init__()
         self.slices, self.support = widths.slices, widths.support

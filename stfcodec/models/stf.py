@@ -17,6 +17,10 @@ class STF(CompressionModel):
     def __init__(self, widths: StfWidths, variable_rate: bool = False) -> None:
         super().__init__(widths.entropy, variable_rate)
         dims = widths.dims
+        # Every block sees to the far side of its window; end_conv sees 5×5 and then 3×3.
+        strides = [widths.patch * 2**i for i in range(len(dims))]
+        reach = sum(d * widths.window * s for d, s in zip(widths.depths, strides, strict=True))
+        self.margin = 64 * -(-(reach + 8) // 64)
 
         def stage(i: int, resample: nn.Module | None) -> SwinStage:
             return SwinStage(

@@ -23,6 +23,9 @@ class WACNN(CompressionModel):
             return GDN(dim, inverse, widths.gdn_root)
 
         fine, coarse = widths.windows
+        # Four 5×5 convolutions; a window's far side, and the residual units, at ¼ and at 1⁄16.
+        reach = 2 * (2 + 4 + 8 + 16) + 4 * (fine + widths.units) + 16 * (coarse + widths.units)
+        self.margin = 64 * -(-reach // 64)
         self.g_a = nn.Sequential(
             conv5x5_down(3, a), gdn(a),
             conv5x5_down(a, b), gdn(b), attention(b, fine),
