@@ -104,6 +104,18 @@ def test_resuming_is_exact(photographs: Path, tmp_path: Path) -> None:
         assert torch.equal(a, b), name
 
 
+def test_a_gradient_spike_is_not_followed(photographs: Path, tmp_path: Path) -> None:
+    trainer = Trainer(settings(photographs, batch=1), tmp_path)
+    trainer.train_step(False)
+    before = trainer.model.h_a[0].weight.clone()
+    usual, trainer.gradient = trainer.gradient, 1e-9
+    trainer.train_step(False)
+    assert torch.equal(trainer.model.h_a[0].weight, before)
+    trainer.gradient = usual
+    trainer.train_step(False)
+    assert not torch.equal(trainer.model.h_a[0].weight, before)
+
+
 def test_bad_settings_are_refused(photographs: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="minutes or in steps"):
         Settings(model="wacnn-lite", data=".", minutes=1, steps=1)

@@ -30,7 +30,7 @@ from stfcodec.train.loop import TRAINING
 
 _QUALITIES = range(1, len(registry.LAMBDAS) + 1)
 _JPEG_QUALITIES = (5, 10, 20, 35, 50, 70, 85, 95)
-_MARKS = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
+_PAGES = Path("README.md"), Path("docs/training.md")
 
 Point = dict[str, float]
 
@@ -44,9 +44,8 @@ Point = dict[str, float]
     metavar="RUN",
     help="First take the weights of this training run into the embedded folder.",
 )
-@click.option("--readme", type=click.Path(exists=True, path_type=Path), default=Path("README.md"))
-def main(pictures: Path, adopt: tuple[Path, ...], readme: Path) -> None:
-    """Measure every embedded model on PICTURES; rewrite MANIFEST.json and the README."""
+def main(pictures: Path, adopt: tuple[Path, ...]) -> None:
+    """Measure every embedded model on PICTURES; rewrite MANIFEST.json and the tables it feeds."""
     for run in adopt:
         _adopt(run)
     paths = sorted(pictures.glob("*.png"))
@@ -67,10 +66,10 @@ def main(pictures: Path, adopt: tuple[Path, ...], readme: Path) -> None:
                 "bd_rate_vs_jpeg_444_percent": round(bd_rate(_curve(jpeg), _curve(points)), 1),
             }
     _write_manifest(manifest)
-    table = "".join(f"{line}\n" for line in _table(manifest))
-    text = readme.read_text(encoding="utf-8")
-    readme.write_text(_MARKS.sub(lambda m: f"{m[1]}{table}{m[2]}", text), encoding="utf-8")
-    click.echo(table, nl=False)
+    for page in _PAGES:
+        _fill(page, "results", list(_results(manifest)))
+        _fill(page, "runs", list(_runs(manifest)))
+    click.echo("\n".join(_results(manifest)))
 
 
 def _adopt(run: Path) -> None:
@@ -133,7 +132,28 @@ def _curve(points: list[Point]) -> list[tuple[float, float]]:
     return [(p["bpp"], p["psnr"]) for p in points]
 
 
-def _table(manifest: dict[str, Any]) -> Iterator[str]:
+def _fill(page: Path, mark: str, lines: list[str]) -> None:
+    """Replaces what stands between a page's marks, if it has them."""
+    text = page.read_text(encoding="utf-8")
+    block = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
+    table = "".join(f"{line}\n" for line in lines)
+    page.write_text(block.sub(lambda m: f"{m[1]}{table}{m[2]}", text), encoding="utf-8")
+
+
+def _runs(manifest: dict[str, Any]) -> Iterator[str]:
+    yield "| weights | device | minutes | steps | megapixels seen | rate | batch | started from |"
+    yield "|---" * 8 + "|"
+    for name, entry in manifest.items():
+        if run := entry.get("training"):
+            s = run["settings"]
+            yield (
+                f"| `{name}` | {s['device']} | {run['minutes']} | {run['steps']} | "
+                f"{run['megapixels']} | {s['rate']:g} | {s['batch']} × {s['crop']}², then "
+                f"{s['decay_crop']}² | {run['started_from'] or 'photographs'} |"
+            )
+
+
+def _results(manifest: dict[str, Any]) -> Iterator[str]:
     head = " | ".join(f"q{q}" for q in _QUALITIES)
     yield f"| model | {head} | BD-rate against JPEG 4:4:4 |"
     yield "|---" * (len(_QUALITIES) + 2) + "|"

@@ -28,6 +28,8 @@ CHECKPOINT, TRUNK, LOG = "last.pt", "trunk.pt", "log.csv"
 TRAINING = "training.json"
 """How exported weights were trained, for the manifest."""
 _QUALITIES = len(registry.LAMBDAS)
+_SPIKE = 8.0
+"""A gradient this many times its usual norm is not followed: one such step costs minutes."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Trainer:
         )
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=settings.rate)
         self.step, self.elapsed, self.pixels = 0, 0.0, 0
+        self.gradient = 0.0  # its usual norm; 0 until the first step
         if (folder / CHECKPOINT).exists():
             self._resume(folder / CHECKPOINT)
         self.run_model = torch.compile(self.model) if settings.compile else self.model
@@ -147,7 +150,10 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         (loss.loss * weights_).mean().backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
-        if torch.isfinite(norm):
+        size = norm.item()
+        usual = self.gradient or size
+        if math.isfinite(size) and size < _SPIKE * usual:
+            self.gradient = 0.98 * usual + 0.02 * size
             self.optimiser.step()
             self.average.update_parameters(self.model)
         self.step += 1
@@ -166,7 +172,9 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "generator": self.generator.get_state(),
             "random": torch.get_rng_state(),
-            "counters": {"step": self.step, "elapsed": self.elapsed, "pixels": self.pixels},
+            "counters": {
+                name: getattr(self, name) for name in ("step", "elapsed", "pixels", "gradient")
+            },
         }
         temporary = path.with_suffix(".part")
         torch.save(state, temporary)
