@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "stfcodec"
 FLOORS = (
     {"errors"},
     {"container", "files", "imageio", "entropy", "models"},
+    {"tiling"},
     {"codec"},
     {"api"},
     {"batch"},
