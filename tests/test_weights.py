@@ -64,6 +64,18 @@ def test_wrong_files_are_refused(saved: Path, tmp_path: Path) -> None:
         weights.load(LITE, text)
 
 
+def test_embedded_weights_are_checked_against_the_manifest(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / saved.name
+    copy.write_bytes(saved.read_bytes())
+    monkeypatch.setattr(store, "embedded_folder", lambda: tmp_path)
+    monkeypatch.setattr(store, "manifest", lambda: {saved.name: {"sha256": "00" * 32}})
+    with pytest.raises(WeightsError, match="not the manifest's"):
+        weights.load(LITE, copy)
+    weights.load(LITE, saved)  # elsewhere the manifest says nothing
+
+
 def test_pickled_code_is_not_run(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple:

@@ -61,6 +61,13 @@ def status(info: ModelInfo) -> Literal["embedded", "installed", "missing"]:
     return "missing"
 
 
+def expected_sha256(path: Path) -> str | None:
+    """What the manifest says of an embedded weights file; None for any other file."""
+    if path.parent != embedded_folder():
+        return None
+    return manifest().get(path.name, {}).get("sha256")
+
+
 @cache
 def manifest() -> dict[str, Any]:
     """MANIFEST.json: file name -> how it was trained and what it measures; {} if there is none."""

@@ -12,6 +12,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from stfcodec.errors import WeightsError
+from stfcodec.models import store
 from stfcodec.models.build import build
 from stfcodec.models.entropy_model import CompressionModel
 from stfcodec.models.registry import ModelInfo
@@ -50,6 +51,9 @@ def load(info: ModelInfo, path: Path) -> CompressionModel:
         data = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the weights ({error.strerror})") from None
+    digest = hashlib.sha256(data)
+    if store.expected_sha256(path) not in (None, digest.hexdigest()):
+        raise WeightsError(f"{path}: damaged (its SHA-256 is not the manifest's); reinstall it")
     state = _parse(data, path)
     model = build(info)
     for name in ("entropy_bottleneck", "gaussian_conditional"):
@@ -68,7 +72,7 @@ def load(info: ModelInfo, path: Path) -> CompressionModel:
         model.update()
     for prior in (model.entropy_bottleneck, model.gaussian_conditional):
         prior.tables.validate()
-    model.fingerprint = hashlib.sha256(data).digest()[:4]
+    model.fingerprint = digest.digest()[:4]
     return model.eval()
 
 

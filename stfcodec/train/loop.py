@@ -94,7 +94,9 @@ class Trainer:
         self.gradient = 0.0  # its usual norm; 0 until the first step
         if (folder / CHECKPOINT).exists():
             self._resume(folder / CHECKPOINT)
-        self.run_model = torch.compile(self.model) if settings.compile else self.model
+        self.run_model = (
+            torch.compile(self.model, dynamic=False) if settings.compile else self.model
+        )
 
     # -------------------------------------------------------------------------- schedule
 
