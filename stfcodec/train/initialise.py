@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stfcodec.models.entropy_model import CompressionModel, Gain
+from stfcodec.models.entropy_model import ENTROPY_PARTS, CompressionModel, Gain
 from stfcodec.models.layers import (
     GDN,
     NonNegative,
@@ -292,6 +292,12 @@ def _fit_split(split: PatchSplit, x: Tensor, target: Tensor) -> None:
 def _start_entropy_model(model: CompressionModel, y: Tensor) -> None:
     """Inputs at unit scale, first guesses of each channel's mean and scale, z worth coding."""
     assert model.gain is not None
+    # The default start loses half the signal at every layer, and what h_s says of a mean is lost.
+    for name in ENTROPY_PARTS:
+        for m in model.get_submodule(name).modules():
+            if isinstance(m, nn.Conv2d):
+                nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
+                nn.init.zeros_(m.bias)
     y = y * model.gain(torch.tensor([3.5]))[0]
     spread = y.std((0, 2, 3))
     unit = 1 / (spread + 1)
@@ -307,6 +313,6 @@ def _start_entropy_model(model: CompressionModel, y: Tensor) -> None:
             first, last = transforms[c][0], transforms[c][-1]
             decoded = first.in_channels - M
             first.weight[:, M:].mul_(unit[None, :decoded, None, None])
-            last.weight.mul_(0.1)
+            last.weight.zero_()
             last.bias.copy_(guess[own])
     model.h_a[-1].weight.mul_(3 / model.h_a(y).std())

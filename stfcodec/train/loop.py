@@ -152,10 +152,10 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         (loss.loss * weights_).mean().backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
-        size = norm.item()
-        usual = self.gradient or size
-        if math.isfinite(size) and size < _SPIKE * usual:
-            self.gradient = 0.98 * usual + 0.02 * size
+        length = norm.item()
+        usual = self.gradient or length
+        if math.isfinite(length) and length < _SPIKE * usual:
+            self.gradient = 0.98 * usual + 0.02 * length
             self.optimiser.step()
             self.average.update_parameters(self.model)
         self.step += 1
