@@ -22,6 +22,7 @@ from stfcodec.models.integer import (
     BOUND,
     FRACTION,
     MAX_REACH,
+    NETWORKS,
     SCALE_FRACTION,
     TABLE,
     IntegerConv,
@@ -132,11 +133,10 @@ def _watch(model: CompressionModel) -> Iterator[dict[object, _Range]]:
 
     hooks = [
         layer.register_forward_hook(hook)
-        for name in ("h_mean_s", "h_scale_s", "cc_mean_transforms", "cc_scale_transforms",
-                     "lrp_transforms")
+        for name in NETWORKS
         for layer in model.get_submodule(name).modules()
         if isinstance(layer, nn.Conv2d)
-    ]  # fmt: skip
+    ]
     try:
         yield ranges
     finally:

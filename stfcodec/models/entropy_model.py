@@ -30,7 +30,7 @@ DOWNSAMPLING_Y, DOWNSAMPLING_Z = 16, 64
 
 ENTROPY_PARTS = frozenset({
     "h_a", "h_mean_s", "h_scale_s", "cc_mean_transforms", "cc_scale_transforms", "lrp_transforms",
-    "entropy_bottleneck", "gaussian_conditional", "gain",
+    "entropy_bottleneck", "gaussian_conditional", "gain", "integer",
 })  # fmt: skip
 """Submodules that decide, or depend on, a symbol's probability; the rest are the transforms."""
 

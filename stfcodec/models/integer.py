@@ -18,10 +18,10 @@ for efficient integer-arithmetic-only inference" (CVPR 2018).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,8 @@ from torch import Tensor, nn
 
 from stfcodec.errors import WeightsError
 from stfcodec.models.registry import EntropyWidths
+
+_M = TypeVar("_M", bound=nn.Module)
 
 BOUND = 1 << 24
 """float32 holds every integer up to here, and so every partial sum below it."""
@@ -39,15 +41,24 @@ TABLE = 512
 FRACTION = 128
 """Means and ŷ are multiples of 1/128: LRP's ±½ just fits the int8 entries of its tables."""
 
-SCALE_FRACTION = 4096
-"""Scales are multiples of 1/4096; the two smallest levels lie 58 of them apart."""
+SCALE_FRACTION = 1024
+"""Scales are multiples of 1/1024; the two smallest levels lie 15 of them apart."""
 
 MAX_SYMBOL = (1 << 15) - 1
 MAX_MEAN = 1 << 22
-MAX_SCALE = 1 << 21
+MAX_SCALE = 1 << 18
 """Clamps, so that ŷ stays within BOUND: a hostile stream may hold any symbol."""
 
 MAX_REACH = 8
+
+NETWORKS = (
+    "h_mean_s",
+    "h_scale_s",
+    "cc_mean_transforms",
+    "cc_scale_transforms",
+    "lrp_transforms",
+)
+"""What has an integer form, by its name in the float model."""
 
 # ----------------------------------------------------------------------------------- carriers
 
@@ -60,8 +71,8 @@ class Carrier(Protocol):
         ...
 
     def convolve(self, a: Tensor, weight: Tensor, zero: Tensor, reach: Tensor) -> Tensor:
-        """3×3 sums without bias: a (B, H, W, C), padded with `zero` (C,) -> float32
-        (B, H, W, O)."""
+        """3×3 sums, without bias: a (B, H, W, C) of any type, padded with `zero` (C,), ->
+        float32 (B, H, W, O)."""
         ...
 
 
@@ -73,7 +84,7 @@ class FloatCarrier:
 
     def convolve(self, a: Tensor, weight: Tensor, zero: Tensor, reach: Tensor) -> Tensor:
         padded = _pad(a, zero, torch.float32).permute(0, 3, 1, 2)
-        return F.conv2d(padded, weight).permute(0, 2, 3, 1)
+        return F.conv2d(padded, weight).permute(0, 2, 3, 1).contiguous()
 
 
 class Int8Carrier:
@@ -84,19 +95,11 @@ class Int8Carrier:
     """
 
     def prepare(self, weight: Tensor, reach: Tensor) -> Tensor:
-        copies = [weight[:, reach > r] for r in range(1, int(reach.max()))]
-        rows = torch.cat([weight, *copies], 1).permute(0, 2, 3, 1).reshape(len(weight), -1)
-        return rows.contiguous().t()
+        summands = torch.cat([weight[:, reach > r] for r in range(int(reach.max()))], 1)
+        return summands.permute(0, 2, 3, 1).reshape(len(weight), -1).contiguous().t()
 
     def convolve(self, a: Tensor, weight: Tensor, zero: Tensor, reach: Tensor) -> Tensor:
-        if int(reach.max()) > 1:
-            summands = [a.clamp(-128, 127)]
-            rest = a - summands[0]
-            for r in range(1, int(reach.max())):
-                summands.append(rest[..., reach > r].clamp(-128, 127))
-                rest = rest - rest.clamp(-128, 127)
-            zero = torch.cat([zero, *(zero[reach > r] for r in range(1, int(reach.max())))])
-            a = torch.cat(summands, 3)
+        a, zero = self._cut(a, zero, reach)
         B, H, W, C = a.shape
         padded = _pad(a, zero, torch.int8)
         # Three neighbours in a row lie side by side in memory.
@@ -104,6 +107,18 @@ class Int8Carrier:
         windows = padded.as_strided((B, H, W, 3, 3 * C), (s[0], s[1], s[2], s[1], 1))
         sums = torch._int_mm(windows.reshape(B * H * W, 9 * C), weight)
         return sums.float().view(B, H, W, -1)
+
+    @staticmethod
+    def _cut(a: Tensor, zero: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
+        if a.dtype == torch.int8:
+            return a, zero
+        summands, zeros, rest = [a.clamp(-128, 127)], [zero], a
+        for r in range(1, int(reach.max())):
+            further = reach[reach > r - 1] > r
+            rest = (rest - rest.clamp(-128, 127))[..., further]
+            summands.append(rest.clamp(-128, 127))
+            zeros.append(zero[reach > r])
+        return torch.cat(summands, 3), torch.cat(zeros)
 
 
 def _pad(a: Tensor, zero: Tensor, dtype: torch.dtype) -> Tensor:
@@ -189,13 +204,17 @@ class IntegerConv(nn.Module, ABC):
         self.register_buffer("step", torch.ones(c_in))
         self.register_buffer("float_bias", torch.zeros(c_out))
 
-    def prepare(self, carrier: Carrier, reach: Tensor | None = None) -> None:
-        """Checks the proof and makes ready to run. reach: (C,) int64, default 1."""
+    def prepare(self, carrier: Carrier | None, reach: Tensor | None = None) -> None:
+        """Checks the proof and makes ready to run. reach: (C,) int64, default 1.
+
+        Without a carrier, only for sums that are made elsewhere.
+        """
         reach = torch.ones_like(self.zero, dtype=torch.int64) if reach is None else reach
         self.prove(reach)
-        self._carrier, self._reach = carrier, reach
-        self._weight = carrier.prepare(self.weight, reach)
         self._zero, self._bias = self.zero.float(), self.bias.float()
+        if carrier is not None:
+            self._carrier, self._reach = carrier, reach
+            self._weight = carrier.prepare(self.weight, reach)
 
     def prove(self, reach: Tensor) -> None:
         """Raises WeightsError unless Σ|w|·max|a| + |b| < 2²⁴ for every output channel."""
@@ -217,7 +236,7 @@ class IntegerConv(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, a: Tensor) -> Tensor:
-        """Integers (B, H, W, C) -> integers (B, H, W, O), all in float32."""
+        """Integers (B, H, W, C) -> integers (B, H, W, O), int8 or carried in float32."""
 
     def dequantise(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of the float convolution that this one stands for."""
@@ -242,15 +261,19 @@ class TableConv(IntegerConv):
         self.register_buffer("shift", torch.zeros(c_out, dtype=torch.uint8))
         self.register_buffer("table", torch.zeros(c_out, TABLE, dtype=torch.int8))
 
-    def prepare(self, carrier: Carrier, reach: Tensor | None = None) -> None:
+    def prepare(self, carrier: Carrier | None, reach: Tensor | None = None) -> None:
         super().prepare(carrier, reach)
         self._factor = torch.pow(2.0, -self.shift.float())
-        self._entries = self.table.float().flatten()
+        self._entries = self.table.flatten()
         self._starts = torch.arange(len(self.table), dtype=torch.int32) * TABLE
 
     def forward(self, a: Tensor) -> Tensor:
+        return self.look_up(self.sums(a))
+
+    def look_up(self, sums: Tensor) -> Tensor:
+        """Sums (B, H, W, O), which are overwritten -> int8."""
         # Of a number that is not negative, int() is the floor.
-        places = self.sums(a).mul_(self._factor).clamp_(0, TABLE - 1).int().add_(self._starts)
+        places = sums.mul_(self._factor).clamp_(0, TABLE - 1).int().add_(self._starts)
         values = self._entries.index_select(0, places.flatten()).view(places.shape)
         return values if self.shuffle == 1 else _pixel_shuffle(values, self.shuffle)
 
@@ -296,6 +319,21 @@ def _transform(widths: tuple[int, ...], last: IntegerConv) -> nn.Sequential:
     return nn.Sequential(*(TableConv(a, b) for a, b in pairwise(widths)), last)
 
 
+class _Part:
+    """One tensor of the context, and the columns that several first layers have for it."""
+
+    def __init__(self, keys: list[str], carrier: Carrier, weight: Tensor, reach: Tensor) -> None:
+        self.keys, self.carrier, self.reach = keys, carrier, reach
+        self.width = len(weight) // len(keys)
+        self.weight, self.zero = carrier.prepare(weight, reach), torch.zeros(len(reach))
+
+    def add_to(self, sums: dict[str, Tensor], a: Tensor) -> None:
+        """Adds what `a` contributes to the sums of each layer."""
+        found = self.carrier.convolve(a, self.weight, self.zero, self.reach)
+        for key, part in zip(self.keys, found.split(self.width, 3), strict=True):
+            sums[key] = sums[key].add_(part) if key in sums else part.contiguous()
+
+
 class IntegerEntropy(nn.Module):
     """h_s, the context transforms, LRP and scale -> CDF index, of integers only.
 
@@ -335,29 +373,66 @@ class IntegerEntropy(nn.Module):
     def prepare(self, carrier: Carrier | None = None) -> IntegerEntropy:
         """Proves every layer exact and makes it ready. Raises WeightsError where one is not."""
         carrier = carrier or best_carrier()
-        for net in (self.h_mean_s, self.h_scale_s):
-            for layer in net:
-                layer.prepare(carrier)
         means, scales, y = (
             t.to(torch.int64) for t in (self.means_reach, self.scales_reach, self.y_reach)
         )
         for t in (means, scales, y):
             if not 1 <= int(t.min()) <= int(t.max()) <= MAX_REACH:
                 raise WeightsError(f"damaged integer weights: a reach is outside 1..{MAX_REACH}")
+        for net in (self.h_mean_s, self.h_scale_s):
+            for layer in net:
+                layer.prepare(carrier)
+        slices = y.split(self.width)
         for i in range(self.slices):
-            seen = y[: min(i, self.support) * self.width]
-            own = y[i * self.width : (i + 1) * self.width]
-            for net, reach in (
-                (self.cc_mean_transforms[i], [means, seen]),
-                (self.cc_scale_transforms[i], [scales, seen]),
-                (self.lrp_transforms[i], [means, seen, own]),
+            seen = slices[: min(i, self.support)]
+            for name, reach in (
+                ("cc_mean_transforms", (means, *seen)),
+                ("cc_scale_transforms", (scales, *seen)),
+                ("lrp_transforms", (means, *seen, slices[i])),
             ):
-                net[0].prepare(carrier, torch.cat(reach))
-                for layer in net[1:]:
+                first, *others = self.get_submodule(name)[i]
+                first.prepare(None, torch.cat(reach))
+                for layer in others:
                     layer.prepare(carrier)
+        self._parts = self._cut_first_layers(carrier, means, scales, slices)
         self._limits = [128.0 * t for t in (means, scales, y)]
         self._y_factor = torch.pow(2.0, -self.y_shift.float())
+        self._levels = torch.bucketize(
+            torch.arange(MAX_SCALE + 1, dtype=torch.int32), self.thresholds, out_int32=True
+        )
         return self
+
+    def _cut_first_layers(
+        self, carrier: Carrier, means: Tensor, scales: Tensor, slices: Sequence[Tensor]
+    ) -> dict[str, _Part]:
+        """The transforms' first layers by what they see, not by whom they belong to.
+
+        Each tensor of the context is then convolved once, for all that will ever look at it,
+        and only the sums are kept.
+        """
+        M, c = len(means), self.width
+        every = range(self.slices)
+        later = [[i for i in every if i > j and j < self.support] for j in every]
+        own = [M + c * min(i, self.support) for i in every]
+        seen_by: dict[str, tuple[Tensor, list[tuple[str, int, int]]]] = {
+            "means": (means, [(n, i, 0) for n in ("cc_mean", "lrp") for i in every]),
+            "scales": (scales, [("cc_scale", i, 0) for i in every]),
+        }
+        for j in every:
+            names = ("cc_mean", "cc_scale", "lrp")
+            users = [(n, i, M + c * j) for n in names for i in later[j]]
+            seen_by[f"slice{j}"] = (slices[j], users)
+            seen_by[f"own{j}"] = (slices[j], [("lrp", j, own[j])])
+        parts = {}
+        for what, (reach, users) in seen_by.items():
+            if users:
+                weights = [
+                    self.get_submodule(f"{n}_transforms")[i][0].weight[:, at : at + len(reach)]
+                    for n, i, at in users
+                ]
+                keys = [f"{n}{i}" for n, i, _ in users]
+                parts[what] = _Part(keys, carrier, torch.cat(weights), reach)
+        return parts
 
     def decode_slices(
         self, z: Tensor, code: Callable[[int, Tensor, Tensor], Tensor]
@@ -368,32 +443,54 @@ class IntegerEntropy(nn.Module):
         its CDF table (int32), both (B, c, 4·h, 4·w), and returns the symbols.
         """
         z = z.permute(0, 2, 3, 1).clamp(-128, 127)
-        means, scales = (
-            _clamp(net(z), limit)
-            for net, limit in zip((self.h_mean_s, self.h_scale_s), self._limits, strict=False)
-        )
-        seen: list[Tensor] = []
+        sums: dict[str, Tensor] = {}
+
+        def see(what: str, a: Tensor) -> None:
+            if what in self._parts:
+                self._parts[what].add_to(sums, a)
+
+        def rest(name: str, i: int) -> Tensor:
+            first, *others = self.get_submodule(f"{name}_transforms")[i]
+            a = first.look_up(sums.pop(f"{name}{i}").add_(first._bias))
+            for layer in others:
+                a = layer(a)
+            return a
+
+        see("means", _clamp(self.h_mean_s(z), self._limits[0]))
+        see("scales", _clamp(self.h_scale_s(z), self._limits[1]))
         decoded: list[Tensor] = []
         for i in range(self.slices):
-            mean_support = torch.cat([means, *seen], 3)
-            scale_support = torch.cat([scales, *seen], 3)
-            mean = self.cc_mean_transforms[i](mean_support)
-            scale = self.cc_scale_transforms[i](scale_support)
-            index = torch.bucketize(scale.int(), self.thresholds, out_int32=True)
+            mean = rest("cc_mean", i)
+            scale = rest("cc_scale", i)
+            index = self._levels.index_select(0, scale.int().flatten()).view(scale.shape)
             symbols = code(i, _nchw(mean) / FRACTION, _nchw(index))
             y = symbols.clamp(-MAX_SYMBOL, MAX_SYMBOL).permute(0, 2, 3, 1) * FRACTION + mean
-            lrp = self.lrp_transforms[i](torch.cat([mean_support, self._context(i, y)], 3))
-            y = y + lrp
+            see(f"own{i}", self._context(i, y))
+            y = y + rest("lrp", i)
+            see(f"slice{i}", self._context(i, y))
             decoded.append(_nchw(y) / FRACTION)
-            if i < self.support:
-                seen.append(self._context(i, y))
         return torch.cat(decoded, 1)
+
+    def dequantise_into(self, model: nn.Module) -> None:
+        """Gives the float networks of a model the weights that this form stands for."""
+        for name in NETWORKS:
+            layers = _of_type(self.get_submodule(name), IntegerConv)
+            convs = _of_type(model.get_submodule(name), nn.Conv2d)
+            with torch.no_grad():
+                for layer, conv in zip(layers, convs, strict=True):
+                    weight, bias = layer.dequantise()
+                    conv.weight.copy_(weight)
+                    conv.bias.copy_(bias)
 
     def _context(self, i: int, y: Tensor) -> Tensor:
         """Slice i of ŷ, in 1/128, in the steps that the transforms see it in."""
         channels = slice(i * self.width, (i + 1) * self.width)
         rounded = torch.floor(y * self._y_factor[channels] + 0.5)
         return _clamp(rounded, self._limits[2][channels])
+
+
+def _of_type(net: nn.Module, kind: type[_M]) -> list[_M]:
+    return [m for m in net.modules() if isinstance(m, kind)]
 
 
 def _clamp(a: Tensor, limit: Tensor) -> Tensor:
