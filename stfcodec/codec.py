@@ -117,6 +117,11 @@ def codec_for(
 @lru_cache(maxsize=4)
 def _load(info: ModelInfo, path: Path, device: torch.device) -> Codec:
     model = weights.load(info, path)
+    if model.integer is None:
+        raise WeightsError(
+            f"{path}: these weights have no integer form, without which other machines could not "
+            f"decode; make one with 'stfcodec quantize'"
+        )
     for name, part in model.named_children():
         if name not in ENTROPY_PARTS:
             part.to(device, memory_format=torch.channels_last)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from stfcodec.entropy import rans
 from stfcodec.errors import StreamError
+from stfcodec.models.integer import MAX_SYMBOL, IntegerEntropy
 from stfcodec.models.layers import conv3x3, subpel3x3
 from stfcodec.models.priors import EntropyBottleneck, GaussianConditional, ste_round
 from stfcodec.models.registry import LAMBDAS, MAX_QUALITY, EntropyWidths
@@ -29,7 +30,7 @@ DOWNSAMPLING_Y, DOWNSAMPLING_Z = 16, 64
 
 ENTROPY_PARTS = frozenset({
     "h_a", "h_mean_s", "h_scale_s", "cc_mean_transforms", "cc_scale_transforms", "lrp_transforms",
-    "entropy_bottleneck", "gaussian_conditional", "gain",
+    "entropy_bottleneck", "gaussian_conditional", "gain", "integer",
 })  # fmt: skip
 """Submodules that decide, or depend on, a symbol's probability; the rest are the transforms."""
 
@@ -118,7 +119,8 @@ class CompressionModel(nn.Module, ABC):
 
     def __init__(self, widths: EntropyWidths, variable_rate: bool) -> None:
         super().__init__()
-        self.slices, self.support = widths.slices, widths.support
+        self.widths, self.slices, self.support = widths, widths.slices, widths.support
+        self.integer: IntegerEntropy | None = None
         self.h_a = _hyper_analysis(widths.h_a)
         self.h_mean_s = _hyper_synthesis(widths.h_s)
         self.h_scale_s = _hyper_synthesis(widths.h_s)
@@ -206,26 +208,41 @@ class CompressionModel(nn.Module, ABC):
         self.entropy_bottleneck.update()
         self.gaussian_conditional.update()
 
+    def _decode_symbols(
+        self, z_symbols: Tensor, code: Callable[[int, Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """ŷ (B, M, h, w) from ẑ's symbols. `code(slice, mean, index)` returns the slice's symbols.
+
+        In integers, which every machine computes alike. A model without its integer form goes
+        through the float networks: for comparison with the published strings only.
+        """
+        if self.integer is not None:
+            return self.integer.decode_slices(z_symbols, code)
+
+        def code_float(i: int, mean: Tensor, scale: Tensor) -> Tensor:
+            return code(i, mean, self.gaussian_conditional.indexes(scale)) + mean
+
+        return self._decode_slices(z_symbols + self.entropy_bottleneck.medians(), code_float)
+
     @torch.inference_mode()
     def compress(self, y: Tensor, quality: float | None = None) -> CodedLatents:
         """Range-codes the latents of one picture. y: (1, M, h, w), h and w multiples of 4."""
         if self.gain is not None:
             y = y * self.gain(torch.tensor([quality], device=y.device))[0]
-        # Strides choose the convolution kernel and so the last bits: the decoder has these ones.
+        # Strides choose the float networks' kernels and so their last bits.
         y = y.contiguous()
-        medians = self.entropy_bottleneck.medians()
-        z_symbols = torch.round(self.h_a(y) - medians).contiguous()
+        z_symbols = _symbols(self.h_a(y) - self.entropy_bottleneck.medians()).contiguous()
         targets = y.chunk(self.slices, 1)
         symbols: list[np.ndarray] = []
         indexes: list[np.ndarray] = []
 
-        def code(i: int, mean: Tensor, scale: Tensor) -> Tensor:
-            rounded = torch.round(targets[i] - mean)
+        def code(i: int, mean: Tensor, index: Tensor) -> Tensor:
+            rounded = _symbols(targets[i] - mean)
             symbols.append(_flat(rounded))
-            indexes.append(_flat(self.gaussian_conditional.indexes(scale)))
-            return rounded + mean
+            indexes.append(_flat(index))
+            return rounded
 
-        self._decode_slices(z_symbols + medians, code)
+        self._decode_symbols(z_symbols, code)
         z_flat, y_flat = _flat(z_symbols), np.concatenate(symbols)
         return CodedLatents(
             rans.encode(z_flat, _channel_indexes(z_symbols.shape), self.entropy_bottleneck.tables),
@@ -250,19 +267,24 @@ class CompressionModel(nn.Module, ABC):
         decoder = rans.Decoder(coded.y, self.gaussian_conditional.tables)
         symbols: list[np.ndarray] = []
 
-        def code(_: int, mean: Tensor, scale: Tensor) -> Tensor:
-            symbols.append(decoder.decode(_flat(self.gaussian_conditional.indexes(scale))))
-            return torch.from_numpy(symbols[-1]).to(mean).view(mean.shape) + mean
+        def code(_: int, mean: Tensor, index: Tensor) -> Tensor:
+            symbols.append(decoder.decode(_flat(index)))
+            return torch.from_numpy(symbols[-1]).to(mean).view(mean.shape)
 
-        y_hat = self._decode_slices(z_symbols + medians, code)
+        y_hat = self._decode_symbols(z_symbols, code)
         if _checksum(z_flat, np.concatenate(symbols)) != coded.checksum:
             raise StreamError(
                 "the decoded symbols do not match the stream's checksum; "
-                "the file is damaged, or was made where float arithmetic rounds differently"
+                "the file or the weights are damaged"
             )
         if self.gain is not None:
             y_hat = y_hat * self.gain(torch.tensor([quality], device=y_hat.device))[1]
         return y_hat
+
+
+def _symbols(x: Tensor) -> Tensor:
+    """The integers nearest to x, as far as the entropy path follows them."""
+    return torch.round(x).clamp(-MAX_SYMBOL, MAX_SYMBOL)
 
 
 def _noisy(x: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""Weights files: safetensors with half-precision parameters and the integer coding tables."""
+"""Weights files: safetensors with half-precision transforms, the entropy networks as integers,
+and the integer coding tables."""
 
 from __future__ import annotations
 
@@ -15,25 +16,33 @@ from stfcodec.errors import WeightsError
 from stfcodec.models import store
 from stfcodec.models.build import build
 from stfcodec.models.entropy_model import CompressionModel
+from stfcodec.models.integer import NETWORKS, IntegerEntropy
 from stfcodec.models.registry import ModelInfo
 
 _TABLES = re.compile(r"\.(_quantized_cdf|_cdf_length|_offset|scale_table)$")
+_INTEGER = "integer."
 _RENAMED = re.compile(r"(entropy_bottleneck\.)(matrices|biases|factors)\.(\d+)$")
 _ORIGINAL = {"matrices": "_matrix", "biases": "_bias", "factors": "_factor"}
 
 
 def save(model: CompressionModel, path: Path) -> None:
-    """Writes parameters as float16 and coding tables as they are; constants are not stored.
+    """Writes parameters as float16, and the integer form and coding tables as they are.
 
-    The tables are rebuilt from the rounded parameters, so that coding matches what is stored.
+    Where there is an integer form, the float networks that it replaces are left out; constants
+    are not stored. The tables are rebuilt from the rounded parameters, so that coding matches
+    what is stored.
     """
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for p in parameters.values():
             p.copy_(p.half().float())
     model.update()
-    tensors = {k: p.detach().half() for k, p in parameters.items()}
-    tensors |= {k: b for k, b in model.state_dict().items() if _TABLES.search(k)}
+    left_out = NETWORKS if model.integer is not None else ()
+    tensors = {
+        k: p.detach().half() for k, p in parameters.items() if k.split(".")[0] not in left_out
+    }
+    kept = (k for k in model.state_dict() if _TABLES.search(k) or k.startswith(_INTEGER))
+    tensors |= {k: model.state_dict()[k] for k in kept}
     data = save_safetensors({k: t.cpu().contiguous() for k, t in tensors.items()})
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_bytes(data)
@@ -44,8 +53,9 @@ def load(info: ModelInfo, path: Path) -> CompressionModel:
     """The model in evaluation mode, float32, with tables, and `fingerprint` set.
 
     path: our safetensors, or a checkpoint of the published networks ({"state_dict": …}), whose
-    tables are computed here. Raises WeightsError where the file is missing, damaged or of another
-    model.
+    tables are computed here. Only our files hold an integer form; the float networks beside it
+    are then what it stands for. Raises WeightsError where the file is missing, damaged or of
+    another model, or where its integer form could leave exact arithmetic.
     """
     try:
         data = path.read_bytes()
@@ -60,11 +70,19 @@ def load(info: ModelInfo, path: Path) -> CompressionModel:
         prior = model.get_submodule(name)
         for key in [k for k in state if k.startswith(name) and _TABLES.search(k)]:
             setattr(prior, key.rsplit(".", 1)[1], state.pop(key))
+    replaced: tuple[str, ...] = ()
+    if any(k.startswith(_INTEGER) for k in state):
+        model.integer, replaced = IntegerEntropy(model.widths), NETWORKS
+        _check_types(model, state, path)
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise WeightsError(f"{path}: not weights of {info.name} ({_first_line(error)})") from None
-    needed = [k for k in missing if k in dict(model.named_parameters())]
+    needed = [
+        k for k in missing
+        if k.startswith(_INTEGER)
+        or (k in dict(model.named_parameters()) and k.split(".")[0] not in replaced)
+    ]  # fmt: skip
     if needed or unexpected:
         problem = f"{needed[0]} is missing" if needed else f"{unexpected[0]} is not part of it"
         raise WeightsError(f"{path}: not weights of {info.name} ({problem})")
@@ -72,8 +90,17 @@ def load(info: ModelInfo, path: Path) -> CompressionModel:
         model.update()
     for prior in (model.entropy_bottleneck, model.gaussian_conditional):
         prior.tables.validate()
+    if model.integer is not None:
+        model.integer.prepare().dequantise_into(model)
     model.fingerprint = digest.digest()[:4]
     return model.eval()
+
+
+def _check_types(model: CompressionModel, state: dict[str, Tensor], path: Path) -> None:
+    """Loading would round other types to integers, silently."""
+    for key, buffer in model.named_buffers():
+        if key.startswith(_INTEGER) and key in state and state[key].dtype != buffer.dtype:
+            raise WeightsError(f"{path}: damaged weights file ({key} is {state[key].dtype})")
 
 
 def _parse(data: bytes, path: Path) -> dict[str, Tensor]:

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from stfcodec.errors import UsageError, WeightsError
 from stfcodec.models import registry, store, weights
 from stfcodec.models.build import build
-from stfcodec.train.data import CropSampler, load_photographs
+from stfcodec.models.calibrate import quantise
+from stfcodec.train.data import CropSampler, calibration_crops, load_photographs
 from stfcodec.train.initialise import initialise
 from stfcodec.train.loss import balance, rate_distortion
 
@@ -195,10 +196,14 @@ class Trainer:
             setattr(self, name, value)
 
     def export(self) -> Path:
-        """Ships the averaged weights: tails of z fitted, tables built, float16."""
+        """Ships the averaged weights: tails of z fitted, tables built, entropy networks in
+        integers, the rest in float16."""
         model = build(self.info)
         model.load_state_dict(self.average.module.state_dict())
         model.entropy_bottleneck.fit_quantiles()
+        model.update()
+        crops = calibration_crops(self.sampler.photographs, self.settings.decay_crop)
+        model.integer = quantise(model, crops)
         path = self.folder / store.file_name(self.info, 1)
         weights.save(model, path)
         settings = asdict(self.settings) | {"data": Path(self.settings.data).name}
