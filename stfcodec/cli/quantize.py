@@ -17,9 +17,7 @@ from stfcodec.models import registry
 @click.option("-m", "--model", default=registry.DEFAULT_MODEL, show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--crop", type=int, default=256, show_default=True, help="Side of the crops.")
-def command(
-    checkpoint: Path, data: Path, output: Path, model: str, limit: int, crop: int
-) -> int:
+def command(checkpoint: Path, data: Path, output: Path, model: str, limit: int, crop: int) -> int:
     """Make the integer form of CHECKPOINT's entropy networks, fitted to the pictures below DIR.
 
     CHECKPOINT is one of the published ones, or weights of this program. OUTPUT (.safetensors)
