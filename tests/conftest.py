@@ -11,6 +11,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
     Until trained weights are, a wacnn-lite at its random start does: a bad coder, but one.
     """
+    import torch
+
     from stfcodec.models import registry, store
 
     info = registry.by_name(registry.DEFAULT_MODEL)
@@ -18,7 +20,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         return []
     from stfcodec.models import build
     from stfcodec.models import weights as files
+    from stfcodec.models.calibrate import quantise
 
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    files.save(build.build(info), path)
+    model = build.build(info)
+    model.update()
+    model.integer = quantise(model, [torch.rand(1, 3, 64, 64)])
+    files.save(model, path)
     return ["--weights", str(path)]

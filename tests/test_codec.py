@@ -16,6 +16,8 @@ from stfcodec.codec import codec_for
 from stfcodec.imageio import Picture
 from stfcodec.models import registry, weights
 from stfcodec.models.build import build
+from stfcodec.models.calibrate import quantise
+from stfcodec.models.entropy_model import CompressionModel
 
 KODAK = Path(__file__).resolve().parents[2] / "shared" / "data" / "kodak"
 PHOTOGRAPH = Path(__file__).resolve().parents[1] / "docs" / "images" / "kodim23.png"
@@ -27,6 +29,13 @@ def crop(size: tuple[int, int]) -> np.ndarray:
     pixels = np.asarray(Image.open(PHOTOGRAPH).convert("RGB"))
     repeats = [-(-n // m) for n, m in zip(size, pixels.shape, strict=False)]
     return np.tile(pixels, (*repeats, 1))[: size[0], : size[1]]
+
+
+def save_coding(model: CompressionModel, path: Path) -> None:
+    """Weights with an integer form, fitted to one small crop."""
+    model.update()
+    model.integer = quantise(model, [torch.from_numpy(crop((64, 64))).permute(2, 0, 1)[None] / 255])
+    weights.save(model, path)
 
 
 @pytest.mark.parametrize("model", LITE)
@@ -98,7 +107,7 @@ def test_damaged_latents_are_found() -> None:
 def test_other_weights_are_refused(tmp_path: Path) -> None:
     data = stfcodec.encode(crop((64, 64)))
     other = tmp_path / "other.safetensors"
-    weights.save(build(registry.by_name("wacnn-lite")), other)
+    save_coding(build(registry.by_name("wacnn-lite")), other)
     with pytest.raises(stfcodec.WeightsError, match="needs weights"):
         stfcodec.decode(data, weights=other)
 
@@ -106,8 +115,9 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
 def test_paper_size_models_code_with_a_checkpoint(tmp_path: Path) -> None:
     """The path that the authors' checkpoints take, here with initial weights."""
     torch.manual_seed(0)
-    path = tmp_path / "wacnn.pth.tar"
-    torch.save({"state_dict": build(registry.by_name("wacnn")).state_dict()}, path)
+    checkpoint, path = tmp_path / "wacnn.pth.tar", tmp_path / "wacnn-q2.safetensors"
+    torch.save({"state_dict": build(registry.by_name("wacnn")).state_dict()}, checkpoint)
+    save_coding(weights.load(registry.by_name("wacnn"), checkpoint), path)
     data = stfcodec.encode(crop((64, 64)), "wacnn", quality=2, weights=path)
     assert stfcodec.info(data).model_id == 3
     assert stfcodec.decode(data, weights=path).size == (64, 64)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stfcodec.entropy.tables import CdfTables
 from stfcodec.models.entropy_model import CompressionModel
+from stfcodec.models.integer import NETWORKS, IntegerEntropy
 
 
 class Rates(NamedTuple):
@@ -63,7 +64,10 @@ def seconds(model: CompressionModel, y: Tensor, quality: float, rounds: int = 15
 
 
 def _slices(
-    model: CompressionModel, form: object, z: Tensor, code: Callable[[int, Tensor, Tensor], Tensor]
+    model: CompressionModel,
+    form: IntegerEntropy | None,
+    z: Tensor,
+    code: Callable[[int, Tensor, Tensor], Tensor],
 ) -> None:
     """The slice loop with one form or the other, whatever the model has attached."""
     attached = model.integer
@@ -97,13 +101,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("pictures", type=Path, nargs="+")
     parser.add_argument("--model", default=registry.DEFAULT_MODEL)
-    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--weights", type=Path, help="with an integer form")
+    parser.add_argument("--float", type=Path, help="compare with these float weights instead")
     parser.add_argument("--qualities", type=float, nargs="+", default=[1.0, 3.0, 5.0])
     parser.add_argument("--size", type=int, default=256, help="side of the crop from the middle")
     options = parser.parse_args()
     info = registry.by_name(options.model)
     path = options.weights or store.find(info, options.qualities[0])
     model = weights.load(info, path)
+    if options.float:
+        original = weights.load(info, options.float)
+        for name in NETWORKS:
+            model.get_submodule(name).load_state_dict(original.get_submodule(name).state_dict())
     crops = [_middle(read_picture(p).pixels, options.size) for p in options.pictures]
     with torch.inference_mode():
         latents = [model.analysis(x) for x in crops]

@@ -7,7 +7,6 @@ bits: whatever it is, encoder and decoder agree.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,7 +83,9 @@ class _Steps:
     def join(self, *others: _Steps) -> _Steps:
         parts = (self, *others)
         return _Steps(
-            *(torch.cat([getattr(p, k) for p in parts]) for k in ("step", "zero", "reach"))
+            torch.cat([p.step for p in parts]),
+            torch.cat([p.zero for p in parts]),
+            torch.cat([p.reach for p in parts]),
         )
 
     def __getitem__(self, channels: slice) -> _Steps:
@@ -275,7 +276,7 @@ class _Builder:
 
 
 def _symmetric(size: Tensor) -> _Steps:
-    """Steps for values within ±size, all of one order of magnitude: large channels reach further."""
+    """Steps for values within ±size, none far above the others: large channels reach further."""
     step = (size / 127).clamp(min=1e-6)
     step = torch.minimum(step, _SPREAD * step.median())
     reach = torch.ceil(size / (step * 127)).clamp(1, MAX_REACH)

@@ -6,7 +6,7 @@ layout, as long as no partial sum outgrows its carrier, which `IntegerConv.prove
 output channel. Between the sums stand multiplications by constants, rounding, clamping and table
 look-ups, one element at a time, of which IEEE 754 leaves no choice of result.
 
-Activations are integers −128·r…128·r − 1, carried in float32 (r is 1 nearly everywhere). Each
+Activations are integers −128·r…127·r, carried in float32 (r is 1 nearly everywhere). Each
 channel has a step and a zero point, known at calibration only: they are folded into the weights,
 the bias and the tables. Feature maps are (B, H, W, C) in this file.
 
@@ -311,7 +311,7 @@ def _hyper_synthesis(w: tuple[int, ...]) -> nn.Sequential:
         TableConv(w[1], 4 * w[2], shuffle=2),
         TableConv(w[2], w[3]),
         TableConv(w[3], 4 * w[4], shuffle=2),
-        LinearConv(w[4], w[5], -limit, limit - 1),
+        LinearConv(w[4], w[5], -limit, limit),
     )
 
 
@@ -395,7 +395,7 @@ class IntegerEntropy(nn.Module):
                 for layer in others:
                     layer.prepare(carrier)
         self._parts = self._cut_first_layers(carrier, means, scales, slices)
-        self._limits = [128.0 * t for t in (means, scales, y)]
+        self._reaches = [t.float() for t in (means, scales, y)]
         self._y_factor = torch.pow(2.0, -self.y_shift.float())
         self._levels = torch.bucketize(
             torch.arange(MAX_SCALE + 1, dtype=torch.int32), self.thresholds, out_int32=True
@@ -454,8 +454,8 @@ class IntegerEntropy(nn.Module):
                 a = layer(a)
             return a
 
-        see("means", _clamp(self.h_mean_s(z), self._limits[0]))
-        see("scales", _clamp(self.h_scale_s(z), self._limits[1]))
+        see("means", _clamp(self.h_mean_s(z), self._reaches[0]))
+        see("scales", _clamp(self.h_scale_s(z), self._reaches[1]))
         decoded: list[Tensor] = []
         for i in range(self.slices):
             mean = rest("cc_mean", i)
@@ -484,15 +484,15 @@ class IntegerEntropy(nn.Module):
         """Slice i of ŷ, in 1/128, in the steps that the transforms see it in."""
         channels = slice(i * self.width, (i + 1) * self.width)
         rounded = torch.floor(y * self._y_factor[channels] + 0.5)
-        return _clamp(rounded, self._limits[2][channels])
+        return _clamp(rounded, self._reaches[2][channels])
 
 
 def _of_type(net: nn.Module, kind: type[_M]) -> list[_M]:
     return [m for m in net.modules() if isinstance(m, kind)]
 
 
-def _clamp(a: Tensor, limit: Tensor) -> Tensor:
-    return torch.minimum(torch.maximum(a, -limit), limit - 1)
+def _clamp(a: Tensor, reach: Tensor) -> Tensor:
+    return torch.minimum(torch.maximum(a, -128 * reach), 127 * reach)
 
 
 def _nchw(a: Tensor) -> Tensor:
