@@ -443,3 +443,16 @@ def test_streams_survive_hostile_symbols(path: Path) -> None:
         broken = container.Stream(**{**stream.__dict__, "y": noise.tobytes()})
         with pytest.raises(StreamError):
             stfcodec.decode(container.write(broken), weights=path)
+
+
+@pytest.mark.parametrize("carrier", [FloatCarrier, Int8Carrier])
+@pytest.mark.parametrize("size", [(1, 1), (2, 1), (9, 1), (1, 2), (1, 9), (3, 2)])
+def test_narrow_maps(carrier: type[Carrier], size: tuple[int, int]) -> None:
+    """One position wide, unfolded rows overlap in memory, which an int8 product got wrong."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randint(-127, 128, (56, 96, 3, 3), generator=generator).to(torch.int8)
+    a = torch.randint(-128, 128, (1, *size, 96), generator=generator).float()
+    zero, reach = torch.full((96,), -7.0), torch.ones(96, dtype=torch.int64)
+    expected = ReferenceCarrier().convolve(a, weight, zero, reach)
+    convolve = carrier()
+    assert torch.equal(convolve.convolve(a, convolve.prepare(weight, reach), zero, reach), expected)
