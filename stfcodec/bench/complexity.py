@@ -34,7 +34,7 @@ def main(names: tuple[str, ...], train: bool) -> None:
 
 
 def _steps(model: CompressionModel, x: Tensor) -> dict[str, Callable[[], object]]:
-    with torch.inference_mode():
+    with torch.no_grad():  # the counter needs tensors that remember
         y = model.analysis(x)
         z = model.h_a(y)
     return {
@@ -46,7 +46,7 @@ def _steps(model: CompressionModel, x: Tensor) -> dict[str, Callable[[], object]
 
 
 def _cost(run: Callable[[], object], pixels: int) -> str:
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         run()
     with torch.inference_mode():
         seconds = _seconds(run)

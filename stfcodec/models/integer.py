@@ -105,7 +105,7 @@ class Int8Carrier:
         # Three neighbours in a row lie side by side in memory.
         s = padded.stride()
         windows = padded.as_strided((B, H, W, 3, 3 * C), (s[0], s[1], s[2], s[1], 1))
-        # On a map one position wide, rows would overlap in memory, which the product does not stand.
+        # On a map one position wide the rows would overlap in memory: the product gets them wrong.
         sums = torch._int_mm(windows.reshape(B * H * W, 9 * C).contiguous(), weight)
         return sums.float().view(B, H, W, -1)
 
