@@ -20,7 +20,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         return []
     from stfcodec.models import build
     from stfcodec.models import weights as files
-
     from stfcodec.models.calibrate import quantise
 
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"

@@ -105,7 +105,9 @@ class Int8Carrier:
         # Three neighbours in a row lie side by side in memory.
         s = padded.stride()
         windows = padded.as_strided((B, H, W, 3, 3 * C), (s[0], s[1], s[2], s[1], 1))
-        sums = torch._int_mm(windows.reshape(B * H * W, 9 * C), weight)
+        # A map one pixel wide stays a view, of rows that overlap: _int_mm gets those wrong.
+        rows = windows.reshape(B * H * W, 9 * C).contiguous()
+        sums = torch._int_mm(rows, weight)
         return sums.float().view(B, H, W, -1)
 
     @staticmethod
