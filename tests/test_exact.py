@@ -131,7 +131,7 @@ def test_onednn_does_not_matter(
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)
-@pytest.mark.parametrize("size", [(1, 1), (1, 3), (4, 2)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 3), (5, 1), (4, 2)])
 def test_place_in_a_batch_does_not_matter(
     model: CompressionModel, carrier: type[Carrier], size: tuple[int, int]
 ) -> None:
