@@ -293,11 +293,10 @@ def _start_entropy_model(model: CompressionModel, y: Tensor) -> None:
     """Inputs at unit scale, first guesses of each channel's mean and scale, z worth coding."""
     assert model.gain is not None
     # The default start loses half the signal at every layer, and what h_s says of a mean is lost.
-    for name in ENTROPY_PARTS:
-        for m in model.get_submodule(name).modules():
-            if isinstance(m, nn.Conv2d):
-                nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
-                nn.init.zeros_(m.bias)
+    for name, m in model.named_modules():
+        if name.split(".")[0] in ENTROPY_PARTS and isinstance(m, nn.Conv2d):
+            nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
+            nn.init.zeros_(m.bias)
     y = y * model.gain(torch.tensor([3.5]))[0]
     spread = y.std((0, 2, 3))
     unit = 1 / (spread + 1)
