@@ -17,8 +17,10 @@ import pytest
 import torch
 
 from stfcodec.entropy import rans
+from stfcodec.errors import StreamError
 from stfcodec.models import registry
 from stfcodec.models.build import build
+from stfcodec.models.calibrate import quantise
 from stfcodec.models.entropy_model import CodedLatents, CompressionModel
 
 UPSTREAM = Path(__file__).resolve().parents[2] / "shared" / "upstream"
@@ -138,3 +140,33 @@ def test_golden_values(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {row[0] for row in rows} >= {"caseC/str_y", "caseC/str_z", "caseC/y_symbols"}
     if fragile:
         assert abs(recording["caseA/bits"] / reference["caseA/bits"] - 1).max() < 1e-2
+
+
+@pytest.mark.parametrize("arch", FAMILIES)
+def test_float_decoder_fails_on_another_backend_and_integers_do_not(arch: str) -> None:
+    """The published path, encoded with oneDNN and decoded without: other means, other indexes.
+
+    How badly that ends depends on the picture. Each form codes the same golden picture.
+    """
+    model = filled(arch)
+    height, width, salt = golden().CASES["A"]
+    x = golden().center_pad(golden().test_image(height, width, salt))[0]
+    with torch.inference_mode():
+        y = model.analysis(x)
+    size = y.shape[2] // 4, y.shape[3] // 4
+
+    def differs() -> bool:
+        coded = model.compress(y)
+        expected = model.decompress(coded, size)
+        with torch.backends.mkldnn.flags(enabled=False):
+            try:
+                return not torch.equal(model.decompress(coded, size), expected)
+            except StreamError:
+                return True
+
+    try:
+        assert differs()
+        model.integer = quantise(model, [x])
+        assert not differs()
+    finally:
+        model.integer = None
