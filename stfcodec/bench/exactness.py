@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,10 +28,7 @@ def rates(model: CompressionModel, y: Tensor, quality: float) -> Rates:
     """Codes y (1, M, h, w) with both forms of the same weights, and counts."""
     if model.integer is None:
         raise ValueError("the model has no integer form")
-    if model.gain is not None:
-        y = y * model.gain(torch.tensor([quality]))[0]
-    z = torch.round(model.h_a(y) - model.entropy_bottleneck.medians())
-    targets = y.chunk(model.slices, 1)
+    z, targets = _latents(model, y, quality)
     bits: list[float] = []
 
     def code(i: int, mean: Tensor, index: Tensor) -> Tensor:
@@ -50,10 +47,7 @@ def rates(model: CompressionModel, y: Tensor, quality: float) -> Rates:
 @torch.inference_mode()
 def seconds(model: CompressionModel, y: Tensor, quality: float, rounds: int = 15) -> Rates:
     """Median time of the networks alone (no range coding) in each form, taken in turns."""
-    if model.gain is not None:
-        y = y * model.gain(torch.tensor([quality]))[0]
-    z = torch.round(model.h_a(y) - model.entropy_bottleneck.medians())
-    targets = y.chunk(model.slices, 1)
+    z, targets = _latents(model, y, quality)
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         for form, spent in zip((None, model.integer), times, strict=True):
@@ -61,6 +55,14 @@ def seconds(model: CompressionModel, y: Tensor, quality: float, rounds: int = 15
             _slices(model, form, z, lambda i, mean, index: torch.round(targets[i] - mean))
             spent.append(time.perf_counter() - start)
     return Rates(*(statistics.median(t) for t in times))
+
+
+def _latents(model: CompressionModel, y: Tensor, quality: float) -> tuple[Tensor, Sequence[Tensor]]:
+    """Symbols of z, and y's slices after the gain."""
+    if model.gain is not None:
+        y = y * model.gain(torch.tensor([quality]))[0]
+    z = torch.round(model.h_a(y) - model.entropy_bottleneck.medians())
+    return z, y.chunk(model.slices, 1)
 
 
 def _slices(

@@ -41,8 +41,9 @@ def save(model: CompressionModel, path: Path) -> None:
     tensors = {
         k: p.detach().half() for k, p in parameters.items() if k.split(".")[0] not in left_out
     }
-    kept = (k for k in model.state_dict() if _TABLES.search(k) or k.startswith(_INTEGER))
-    tensors |= {k: model.state_dict()[k] for k in kept}
+    tensors |= {
+        k: t for k, t in model.state_dict().items() if _TABLES.search(k) or k.startswith(_INTEGER)
+    }
     data = save_safetensors({k: t.cpu().contiguous() for k, t in tensors.items()})
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_bytes(data)
@@ -78,11 +79,8 @@ def load(info: ModelInfo, path: Path) -> CompressionModel:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise WeightsError(f"{path}: not weights of {info.name} ({_first_line(error)})") from None
-    needed = [
-        k for k in missing
-        if k.startswith(_INTEGER)
-        or (k in dict(model.named_parameters()) and k.split(".")[0] not in replaced)
-    ]  # fmt: skip
+    trained = {k for k, _ in model.named_parameters() if k.split(".")[0] not in replaced}
+    needed = [k for k in missing if k in trained or k.startswith(_INTEGER)]
     if needed or unexpected:
         problem = f"{needed[0]} is missing" if needed else f"{unexpected[0]} is not part of it"
         raise WeightsError(f"{path}: not weights of {info.name} ({problem})")
