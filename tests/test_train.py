@@ -15,8 +15,9 @@ from stfcodec.errors import UsageError
 from stfcodec.models import registry, weights
 from stfcodec.models.build import build
 from stfcodec.train.initialise import initialise
-from stfcodec.train.loop import CHECKPOINT, LOG, TRAINING, TRUNK, Settings, Trainer
+from stfcodec.train.loop import CHECKPOINT, CURVE, LOG, TRAINING, TRUNK, Settings, Trainer
 from stfcodec.train.loss import balance, lambdas_of, rate_distortion
+from stfcodec.train.soap import Soap, _matrices, _rotate, _weights
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,9 @@ def test_run_decays_logs_and_exports(photographs: Path, tmp_path: Path) -> None:
     assert trainer._rate() == 0
     assert "loss" in lines[-1]
     assert {CHECKPOINT, TRUNK, LOG, TRAINING} <= {p.name for p in tmp_path.iterdir()}
+    pytest.importorskip("matplotlib")
+    with Image.open(tmp_path / CURVE) as curve:
+        assert len(set(curve.convert("L").tobytes())) > 2  # something is drawn
     record = json.loads((tmp_path / TRAINING).read_text())
     assert record["steps"] == 6
     assert record["photographs"] == 3
@@ -70,7 +74,7 @@ def test_run_decays_logs_and_exports(photographs: Path, tmp_path: Path) -> None:
 
 
 def test_loss_falls(photographs: Path, tmp_path: Path) -> None:
-    trainer = Trainer(settings(photographs, steps=20, rate=1e-4, warmup=8), tmp_path)
+    trainer = Trainer(settings(photographs, steps=40, rate=1e-4, warmup=8), tmp_path)
     x, quality = trainer.sampler(6, 64), torch.arange(1.0, 7.0)
 
     def loss() -> float:
@@ -80,21 +84,23 @@ def test_loss_falls(photographs: Path, tmp_path: Path) -> None:
         return rate_distortion(out, x, quality).loss.mean().item()
 
     before = loss()
-    for _ in range(12):
+    for _ in range(24):
         trainer.train_step(False)
     assert loss() < 0.99 * before
 
 
-def test_resuming_is_exact(photographs: Path, tmp_path: Path) -> None:
-    straight = Trainer(settings(photographs), tmp_path / "straight")
+@pytest.mark.parametrize("optimiser", ["soap", "adam"])
+def test_resuming_is_exact(optimiser: str, photographs: Path, tmp_path: Path) -> None:
+    chosen = settings(photographs, optimiser=optimiser)
+    straight = Trainer(chosen, tmp_path / "straight")
     for _ in range(4):
         straight.train_step(False)
-    halted = Trainer(settings(photographs), tmp_path / "halted")
+    halted = Trainer(chosen, tmp_path / "halted")
     for _ in range(2):
         halted.train_step(False)
     (tmp_path / "halted").mkdir()
     halted.save(tmp_path / "halted" / CHECKPOINT)
-    resumed = Trainer(settings(photographs), tmp_path / "halted")
+    resumed = Trainer(chosen, tmp_path / "halted")
     assert resumed.step == 2
     for _ in range(2):
         resumed.train_step(False)
@@ -114,6 +120,50 @@ def test_a_gradient_spike_is_not_followed(photographs: Path, tmp_path: Path) -> 
     trainer.gradient = usual
     trainer.train_step(False)
     assert not torch.equal(trainer.model.h_a[0].weight, before)
+
+
+def test_soap_sees_directions_that_adam_does_not() -> None:
+    """A regression with strongly correlated inputs, each optimiser at its best of two rates."""
+    generator = torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(16, 16, generator=generator))[0]
+    mixing = turn * torch.logspace(0, -1.5, 16)
+    target = torch.randn(24, 16, generator=generator)
+
+    def loss_after(kind: str, rate: float) -> float:
+        generator.manual_seed(1)
+        weight = torch.nn.Parameter(torch.zeros(24, 16))
+        optimiser = (
+            torch.optim.Adam([weight], lr=rate)
+            if kind == "adam"
+            else Soap([weight], [weight], lr=rate)
+        )
+        for step in range(300):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * (1 - step / 300)
+            x = torch.randn(64, 16, generator=generator) @ mixing.T
+            optimiser.zero_grad()
+            (x @ (weight - target).T).square().mean().backward()
+            optimiser.step()
+        return ((weight - target) @ mixing).square().sum().item()
+
+    adam, soap = (min(loss_after(kind, r) for r in (0.1, 0.3)) for kind in ("adam", "soap"))
+    assert soap < 0.1 * adam
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 3, 3), (300, 4, 3, 3), (1, 7, 5, 5)])
+def test_soap_turns_every_shape_of_layer_and_back(shape: tuple[int, ...]) -> None:
+    weight = torch.nn.Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+    before = weight.detach().clone()
+    optimiser = Soap([weight], [weight], lr=0.1)
+    weight.grad = before.clone()
+    optimiser.step()
+    assert ((weight.detach() - before) * before).sum() < 0  # downhill
+    state = optimiser.state[weight]
+    assert ("left_basis" in state, "right_basis" in state) == (1 < shape[0] <= 256, True)
+    turned = _rotate(_matrices(before), state)
+    assert not torch.allclose(turned, _matrices(before))
+    back = _weights(_rotate(turned, state, back=True), before)
+    torch.testing.assert_close(back, before)
 
 
 def test_bad_settings_are_refused(photographs: Path, tmp_path: Path) -> None:

@@ -23,7 +23,11 @@ from stfcodec.models import registry
     metavar="FILE",
     help="Begin from a weights file or a checkpoint (.pt) rather than from photographs.",
 )
-@click.option("--rate", type=float, default=5e-4, show_default=True, help="Adam's learning rate.")
+@click.option("--rate", type=float, default=3e-4, show_default=True, help="Learning rate.")
+@click.option("--optimiser", type=click.Choice(["soap", "adam"]), default="soap", show_default=True)
+@click.option(
+    "--quality", type=float, metavar="Q", help="Train at one quality only (default: all)."
+)
 @click.option("--warmup", type=click.IntRange(min=1), default=300, show_default=True)
 @click.option(
     "--decay",

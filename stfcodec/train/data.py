@@ -39,6 +39,15 @@ def load_photographs(folder: Path, smallest: int, limit: int | None = None) -> l
     return photographs
 
 
+def place(photographs: list[Tensor], device: torch.device) -> list[Tensor]:
+    """The photographs on a GPU where they take less than half of its free memory; else as is."""
+    if device.type != "cuda":
+        return photographs
+    free, _ = torch.cuda.mem_get_info(device)
+    fits = 2 * sum(p.numel() for p in photographs) < free
+    return [p.to(device) for p in photographs] if fits else photographs
+
+
 class CropSampler:
     """Random crops, flipped at random; photographs are drawn in proportion to their area."""
 
@@ -47,7 +56,7 @@ class CropSampler:
         self.areas = torch.tensor([float(p[0].numel()) for p in photographs])
 
     def __call__(self, batch: int, size: int) -> Tensor:
-        """(batch, 3, size, size) float32 in 0…1, channels last."""
+        """(batch, 3, size, size) float32 in 0…1, channels last, where the photographs are."""
         chosen = torch.multinomial(self.areas, batch, True, generator=self.generator)
         crops = [self._crop(self.photographs[i], size) for i in chosen.tolist()]
         return (torch.stack(crops).float() / 255).contiguous(memory_format=torch.channels_last)

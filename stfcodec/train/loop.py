@@ -21,11 +21,13 @@ from stfcodec.errors import UsageError, WeightsError
 from stfcodec.models import registry, store, weights
 from stfcodec.models.build import build
 from stfcodec.models.calibrate import quantise
-from stfcodec.train.data import CropSampler, calibration_crops, load_photographs
+from stfcodec.train.curve import draw
+from stfcodec.train.data import CropSampler, calibration_crops, load_photographs, place
 from stfcodec.train.initialise import initialise
 from stfcodec.train.loss import balance, rate_distortion
+from stfcodec.train.soap import Soap
 
-CHECKPOINT, TRUNK, LOG = "last.pt", "trunk.pt", "log.csv"
+CHECKPOINT, TRUNK, LOG, CURVE = "last.pt", "trunk.pt", "log.csv", "loss.png"
 TRAINING = "training.json"
 """How exported weights were trained, for the manifest."""
 _QUALITIES = len(registry.LAMBDAS)
@@ -35,14 +37,14 @@ _SPIKE = 8.0
 
 @dataclass(frozen=True)
 class Settings:
-    """One run. Sizes are pixels, `rate` is Adam's learning rate."""
+    """One run. Sizes are pixels, `rate` is the learning rate."""
 
     model: str
     data: str
     minutes: float | None = 30.0
     steps: int | None = None
     """Budget in optimiser steps instead of minutes: the same everywhere, for tests."""
-    rate: float = 5e-4
+    rate: float = 3e-4
     warmup: int = 300
     decay: float = 0.3
     """Share of the budget spent on the decay."""
@@ -52,6 +54,10 @@ class Settings:
     """Crop size during the decay, at the same number of pixels a step."""
     clip: float = 1.0
     ema: float = 0.998
+    optimiser: str = "soap"
+    """soap or adam."""
+    quality: float | None = None
+    """Train at this quality only, to see what covering all of them costs."""
     device: str = "cpu"
     bf16: bool = True
     compile: bool = False
@@ -62,6 +68,10 @@ class Settings:
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):
             raise UsageError("give a training budget either in minutes or in steps")
+        if self.optimiser not in ("soap", "adam"):
+            raise UsageError(f"unknown optimiser {self.optimiser!r}; choose soap or adam")
+        if self.quality is not None:
+            registry.check_quality(self.quality, registry.by_name(self.model))
         for name, size in (("crop", self.crop), ("decay crop", self.decay_crop)):
             if size % 64 or size <= 0:
                 raise UsageError(f"{name} {size} is not a positive multiple of 64")
@@ -79,18 +89,18 @@ class Trainer:
         torch.manual_seed(settings.seed)
         self.generator = torch.Generator().manual_seed(settings.seed)
         photographs = load_photographs(Path(settings.data), settings.decay_crop, settings.limit)
-        self.sampler = CropSampler(photographs, self.generator)
+        self.sampler = CropSampler(place(photographs, self.device), self.generator)
         self.model = build(self.info)
         if not (folder / CHECKPOINT).exists():
             if start is not None:
                 self.model.load_state_dict(_trained_state(self.info, start), strict=False)
             elif self.info.variable_rate:
-                initialise(self.model, self.sampler(min(256, 8 * settings.batch), 128))
+                initialise(self.model, self.sampler(min(256, 8 * settings.batch), 128).cpu())
         self.model.to(self.device, memory_format=torch.channels_last).train()
         self.average = torch.optim.swa_utils.AveragedModel(
             self.model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema)
         )
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=settings.rate)
+        self.optimiser = _optimiser(self.model, settings)
         self.step, self.elapsed, self.pixels = 0, 0.0, 0
         self.gradient = 0.0  # its usual norm; 0 until the first step
         if (folder / CHECKPOINT).exists():
@@ -120,6 +130,7 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         last = saved = shown = time.monotonic()
         window: list[Tensor] = []
+        seen = self.pixels
         while self.progress < 1:
             decaying = self.progress >= 1 - self.settings.decay
             if decaying and not (self.folder / TRUNK).exists():
@@ -128,13 +139,16 @@ class Trainer:
             now = time.monotonic()
             self.elapsed, last = self.elapsed + now - last, now
             if now - shown >= 30 or self.progress >= 1:
-                report(self._log(torch.stack(window).mean(0).tolist()))
-                window, shown = [], now
+                speed = (self.pixels - seen) / 1e6 / (now - shown)
+                report(self._log(torch.stack(window).mean(0).tolist(), speed))
+                window, shown, seen = [], now, self.pixels
             if now - saved >= save_every:
                 self.save(self.folder / CHECKPOINT)
                 saved = now
         self.save(self.folder / CHECKPOINT)
         self.export()
+        if not draw(self.folder / LOG, self.folder / CURVE):
+            report(f"no {CURVE}: matplotlib is not installed")
 
     def train_step(self, decaying: bool) -> Tensor:
         """One optimiser step. Returns (loss, bpp, mse, gradient norm) of the batch, detached."""
@@ -143,6 +157,8 @@ class Trainer:
         batch = max(1, s.batch * s.crop**2 // size**2)
         x = self.sampler(batch, size).to(self.device, non_blocking=True)
         quality = torch.rand(batch, generator=self.generator) * (_QUALITIES - 1) + 1
+        if s.quality is not None:
+            quality.fill_(s.quality)
         quality = quality.to(self.device)
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
@@ -202,7 +218,8 @@ class Trainer:
         model.load_state_dict(self.average.module.state_dict())
         model.entropy_bottleneck.fit_quantiles()
         model.update()
-        crops = calibration_crops(self.sampler.photographs, self.settings.decay_crop)
+        photographs = [p.cpu() for p in self.sampler.photographs]
+        crops = calibration_crops(photographs, self.settings.decay_crop)
         model.integer = quantise(model, crops)
         path = self.folder / store.file_name(self.info, 1)
         weights.save(model, path)
@@ -218,13 +235,15 @@ class Trainer:
         (self.folder / TRAINING).write_text(json.dumps(record, indent=1) + "\n")
         return path
 
-    def _log(self, means: list[float]) -> str:
+    def _log(self, means: list[float], speed: float) -> str:
+        """speed: megapixels a second."""
         loss, bpp, mse, norm = means
         psnr = 10 * math.log10(255**2 / mse)
         row = {
             "step": self.step,
             "minutes": round(self.elapsed / 60, 2),
             "megapixels": round(self.pixels / 1e6, 1),
+            "megapixels_per_s": round(speed, 3),
             "rate": f"{self._rate():.2e}",
             "loss": round(loss, 4),
             "bpp": round(bpp, 4),
@@ -239,6 +258,14 @@ class Trainer:
                 writer.writeheader()
             writer.writerow(row)
         return "  ".join(f"{k} {v}" for k, v in row.items())
+
+
+def _optimiser(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    if settings.optimiser == "adam":
+        return torch.optim.Adam(model.parameters(), lr=settings.rate)
+    layers = nn.Conv2d, nn.ConvTranspose2d, nn.Linear
+    rotated = [m.weight for m in model.modules() if isinstance(m, layers)]
+    return Soap(model.parameters(), rotated, lr=settings.rate)
 
 
 def _trained_state(info: registry.ModelInfo, path: Path) -> dict[str, Tensor]:
