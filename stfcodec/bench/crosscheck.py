@@ -18,6 +18,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -40,6 +41,7 @@ from stfcodec.models.entropy_model import DOWNSAMPLING_Z, CompressionModel
 from stfcodec.models.integer import (
     FRACTION,
     NETWORKS,
+    Carrier,
     FloatCarrier,
     Int8Carrier,
     ReferenceCarrier,
@@ -47,7 +49,12 @@ from stfcodec.models.integer import (
 )
 from stfcodec.models.registry import ModelInfo
 
-_CARRIERS = {"int8": Int8Carrier, "float": FloatCarrier, "reference": ReferenceCarrier}
+_CARRIERS: dict[str, Carrier] = {
+    "int8": Int8Carrier(),
+    "int8-aligned": Int8Carrier(aligned=True),
+    "float": FloatCarrier(),
+    "reference": ReferenceCarrier(),
+}
 _QUALITIES = range(1, len(registry.LAMBDAS) + 1)
 _PACKAGE = Path(__file__).resolve().parents[2]
 
@@ -129,13 +136,15 @@ def run(
 
 def _start(environment: Environment, folder: Path) -> subprocess.CompletedProcess[str]:
     command = ["-m", "stfcodec.bench.crosscheck", "verify", str(folder.resolve())]
+    # Threads that spin while they wait would take the processor from those they wait for.
+    waiting = {"OMP_WAIT_POLICY": "passive", "PYTHONIOENCODING": "utf-8"}
     return subprocess.run(
         [environment.python, *command, *environment.options],
         capture_output=True,
         text=True,
         check=False,
         cwd=_PACKAGE,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment.variables},
+        env={**os.environ, **waiting, **environment.variables},
     )
 
 
@@ -173,8 +182,9 @@ def filled_model(info: ModelInfo, crops: Sequence[Tensor]) -> CompressionModel:
         for conv in convs:
             nn.init.normal_(conv.weight, std=(2 / conv.weight[0].numel()) ** 0.5)
     with torch.no_grad():
-        for transform in model.cc_scale_transforms:
-            transform.get_submodule("8").bias += 2
+        for network in model.cc_scale_transforms.children():
+            *_, last = (p for name, p in network.named_parameters() if name.endswith("bias"))
+            last += 2
         if model.gain is not None:
             model.gain.log_gain += 2.5
             model.gain.log_inverse -= 2.5
@@ -221,11 +231,11 @@ def verify(
     digest of all ŷ. Exits with 1 unless all are right."""
     torch.set_num_threads(threads)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    chosen = _CARRIERS[carrier]() if carrier else best_carrier(torch.device(device))
+    chosen = _CARRIERS[carrier] if carrier else best_carrier(torch.device(device))
     start = time.perf_counter()
     found: dict[str, int] = {}
     failed: list[str] = []
-    with torch.backends.mkldnn.flags(enabled=onednn):
+    with nullcontext() if onednn else torch.backends.mkldnn.flags(enabled=False):
         for model, names, streams in _batches(folder, batch, device, chosen):
             try:
                 found |= dict(zip(names, decode(model, streams, layout), strict=True))
@@ -243,7 +253,7 @@ def verify(
 
 
 def _batches(
-    folder: Path, size: int, device: str, carrier: object
+    folder: Path, size: int, device: str, carrier: Carrier
 ) -> Iterator[tuple[CompressionModel, list[str], list[Stream]]]:
     """Streams of one model, quality and padded size, `size` of them at a time at most."""
     models: dict[int, CompressionModel] = {}
@@ -259,7 +269,7 @@ def _batches(
             info = registry.by_id(model_id)
             codec = codec_for(info, quality, "cpu", _weights(folder, info))
             assert codec.model.integer is not None
-            codec.model.integer.to(device).prepare(carrier)  # type: ignore[arg-type]
+            codec.model.integer.to(device).prepare(carrier)
             models[model_id] = codec.model
         items = list(group)
         for at in range(0, len(items), size):
