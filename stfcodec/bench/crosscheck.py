@@ -182,12 +182,12 @@ def filled_model(info: ModelInfo, crops: Sequence[Tensor]) -> CompressionModel:
         for conv in convs:
             nn.init.normal_(conv.weight, std=(2 / conv.weight[0].numel()) ** 0.5)
     with torch.no_grad():
-        for network in model.cc_scale_transforms.children():
-            *_, last = (p for name, p in network.named_parameters() if name.endswith("bias"))
-            last += 2
+        for transform in model.cc_scale_transforms:
+            *_, last_bias = transform.parameters()
+            last_bias.add_(2)
         if model.gain is not None:
-            model.gain.log_gain += 2.5
-            model.gain.log_inverse -= 2.5
+            model.gain.log_gain.add_(2.5)
+            model.gain.log_inverse.sub_(2.5)
     model.update()
     model.integer = quantise(model, crops)
     return model
