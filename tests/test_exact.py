@@ -5,25 +5,33 @@ where not.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
+from PIL import Image
 from test_codec import crop
 from torch import Tensor, nn
 
 import stfcodec
-from stfcodec import container
-from stfcodec.bench.exactness import rates
+from stfcodec import container, tiling
+from stfcodec.bench import crosscheck
+from stfcodec.bench.crosscheck import filled_model
+from stfcodec.bench.exactness import curves, rates, summary
+from stfcodec.bench.metrics import bd_rate
+from stfcodec.cli import quantize
 from stfcodec.errors import StreamError, WeightsError
-from stfcodec.models import registry, weights
+from stfcodec.models import registry, store, weights
 from stfcodec.models.build import build
-from stfcodec.models.calibrate import quantise
 from stfcodec.models.entropy_model import CompressionModel
 from stfcodec.models.integer import (
     BOUND,
@@ -41,34 +49,25 @@ from stfcodec.models.integer import (
 )
 
 INFO = registry.by_name("wacnn-lite")
-CARRIERS = (FloatCarrier, Int8Carrier, ReferenceCarrier)
+CARRIERS = {
+    "float": FloatCarrier(),
+    "int8": Int8Carrier(),
+    "int8-aligned": Int8Carrier(aligned=True),
+    "reference": ReferenceCarrier(),
+}
+every_carrier = pytest.mark.parametrize("carrier", CARRIERS.values(), ids=CARRIERS)
+on_cuda = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="no CUDA device here: CUDA's sums are not compared"
+)
 
 
 def photographs(*sizes: tuple[int, int]) -> list[Tensor]:
     return [torch.from_numpy(crop(s)).permute(2, 0, 1)[None].float() / 255 for s in sizes]
 
 
-def lively(name: str) -> CompressionModel:
-    """A model whose context networks matter: at their initial weights they hardly say a thing."""
-    torch.manual_seed(3)
-    model = build(registry.by_name(name)).eval()
-    for network in NETWORKS:
-        convs = [m for m in model.get_submodule(network).modules() if isinstance(m, nn.Conv2d)]
-        for conv in convs:
-            nn.init.normal_(conv.weight, std=(2 / conv.weight[0].numel()) ** 0.5)
-    with torch.no_grad():
-        for slices in model.cc_scale_transforms:
-            slices[-1].bias += 2
-        for log_gain in (model.gain.log_gain, model.gain.log_inverse) if model.gain else ():
-            log_gain += 2.5 if log_gain is model.gain.log_gain else -2.5
-    model.update()
-    model.integer = quantise(model, photographs((128, 192), (192, 128), (64, 64)))
-    return model
-
-
 @pytest.fixture(scope="module")
 def model() -> CompressionModel:
-    return lively("wacnn-lite")
+    return filled_model(INFO, photographs((128, 192), (192, 128), (64, 64)))
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +86,13 @@ def latents(model: CompressionModel) -> Tensor:
 # --------------------------------------------------------------------------- equal everywhere
 
 
-@pytest.mark.parametrize("carrier", CARRIERS)
+@every_carrier
 def test_threads_and_layout_do_not_matter(
-    model: CompressionModel, latents: Tensor, carrier: type[Carrier]
+    model: CompressionModel, latents: Tensor, carrier: Carrier
 ) -> None:
     """One stream, decoded in every way; and the bytes of a stream, made in every way from ẑ."""
     other = copy.deepcopy(model)
-    other.integer.prepare(carrier())
+    other.integer.prepare(carrier)
     coded, before = model.compress(latents, 4.0), torch.get_num_threads()
     expected = model.decompress(coded, (3, 4), 4.0)
     z = hyper_symbols(model, latents)
@@ -117,12 +116,10 @@ class Stored(nn.Module):
         return self.value
 
 
-@pytest.mark.parametrize("carrier", [FloatCarrier, Int8Carrier])
-def test_onednn_does_not_matter(
-    model: CompressionModel, latents: Tensor, carrier: type[Carrier]
-) -> None:
+@every_carrier
+def test_onednn_does_not_matter(model: CompressionModel, latents: Tensor, carrier: Carrier) -> None:
     """h_a is the encoder's own affair, so what is compared is what the decoder computes."""
-    form = copy.deepcopy(model.integer).prepare(carrier())
+    form = copy.deepcopy(model.integer).prepare(carrier)
     z, symbols = hyper_symbols(model, latents), random_symbols(model, latents.shape)
     expected = trace(model.integer, z, symbols)
     with torch.backends.mkldnn.flags(enabled=False):
@@ -130,12 +127,12 @@ def test_onednn_does_not_matter(
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize("carrier", CARRIERS)
+@every_carrier
 @pytest.mark.parametrize("size", [(1, 1), (1, 3), (5, 1), (4, 2)])
 def test_place_in_a_batch_does_not_matter(
-    model: CompressionModel, carrier: type[Carrier], size: tuple[int, int]
+    model: CompressionModel, carrier: Carrier, size: tuple[int, int]
 ) -> None:
-    form = copy.deepcopy(model.integer).prepare(carrier())
+    form = copy.deepcopy(model.integer).prepare(carrier)
     generator = torch.Generator().manual_seed(1)
     z = torch.randint(-9, 10, (4, 96, *size), generator=generator).float()
     symbols = random_symbols(model, (4, 224, 4 * size[0], 4 * size[1]))
@@ -150,7 +147,7 @@ import hashlib, sys, torch
 from pathlib import Path
 from stfcodec.models import registry, weights
 model = weights.load(registry.by_name("wacnn-lite"), Path(sys.argv[1]))
-data = torch.load(sys.argv[2])
+data = torch.load(sys.argv[2], weights_only=True)
 seen = []
 def code(i, mean, index):
     seen.extend((mean, index))
@@ -190,6 +187,120 @@ def test_instruction_set_does_not_matter(
     assert done.stdout.split()[1] == expected
 
 
+def test_autocast_does_not_matter(model: CompressionModel, latents: Tensor) -> None:
+    """A program that uses the API may have it on: streams would be made that nobody can read."""
+    z, symbols = hyper_symbols(model, latents), random_symbols(model, latents.shape)
+    expected = trace(model.integer, z, symbols)
+    for carrier in CARRIERS.values():
+        form = copy.deepcopy(model.integer).prepare(carrier)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = trace(form, z, symbols)
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_tiles_do_not_matter(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles are the transforms' business: ŷ is one picture, with them and without."""
+    pixels = crop((192, 320))
+    data = stfcodec.encode(pixels, quality=4, weights=path)
+    seen: list[Tensor] = []
+    analysis, synthesis = tiling.analysis, tiling.synthesis
+
+    def decode(core: int) -> None:
+        def spy(run: Callable[[Tensor], Tensor], y: Tensor, _: int) -> Tensor:
+            seen.append(y)
+            return synthesis(run, y, 64, core)
+
+        monkeypatch.setattr(tiling, "synthesis", spy)
+        stfcodec.decode(data, weights=path)
+
+    decode(tiling.CORE)
+    decode(64)
+    assert torch.equal(*seen)
+    # Tiles on the encoder's side may round g_a's outputs otherwise: another stream, as readable.
+    monkeypatch.setattr(tiling, "analysis", lambda run, x, _: analysis(run, x, 64, 64))
+    stfcodec.decode(stfcodec.encode(pixels, quality=4, weights=path), weights=path)
+
+
+def test_every_environment_by_one_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bench.crosscheck on a crop, in two of its environments; it must also be able to fail."""
+    Image.fromarray(crop((64, 128))).save(tmp_path / "a.png")
+    folder, run = tmp_path / "streams", CliRunner()
+    few = [e for e in crosscheck.ENVIRONMENTS if e.variables][-2:]
+    monkeypatch.setattr(crosscheck, "ENVIRONMENTS", few)
+    arguments = ["run", str(tmp_path / "a.png"), "--folder", str(folder), "--filled", "0"]
+    done = run.invoke(crosscheck.main, arguments)
+    assert done.exit_code == 0, done.output
+    assert done.output.count("12 of 12 right") == 2
+    assert "equal in all 2 environments" in done.output
+    verify = ["verify", str(folder), "--batch", "4", "--channels-last"]
+    assert "12 of 12 right" in run.invoke(crosscheck.main, verify).output
+    path = folder / "wacnn-lite-q3-00.stf"
+    stream = container.read(path.read_bytes())
+    path.write_bytes(container.write(dataclasses.replace(stream, checksum=stream.checksum ^ 1)))
+    done = run.invoke(crosscheck.main, verify)
+    assert done.exit_code == 1
+    assert "11 of 12 right" in done.output
+
+
+def test_aligned_products_keep_to_what_cuda_takes(
+    model: CompressionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than 16 rows, and lengths and columns in multiples of 8: for every layer there is."""
+    shapes = []
+    product = torch._int_mm
+
+    def spy(a: Tensor, b: Tensor) -> Tensor:
+        assert a.is_contiguous()
+        assert b.t().is_contiguous()
+        shapes.append((*a.shape, b.shape[1]))
+        return product(a, b)
+
+    form = copy.deepcopy(model.integer).prepare(Int8Carrier(aligned=True))
+    monkeypatch.setattr(torch, "_int_mm", spy)
+    trace(form, torch.zeros(1, 96, 1, 1), torch.zeros(1, 224, 4, 4))
+    assert len(shapes) > 20
+    assert all(rows > 16 and k % 8 == n % 8 == 0 for rows, k, n in shapes)
+    assert min(rows for rows, _, _ in shapes) == 17
+
+
+@pytest.mark.parametrize("name", ["wacnn", "stf", "wacnn-lite", "stf-lite"])
+def test_widths_are_what_cuda_takes(name: str) -> None:
+    form = IntegerEntropy(registry.by_name(name).widths.entropy)
+    assert all(len(m.bias) % 8 == 0 for m in form.modules() if isinstance(m, IntegerConv))
+
+
+@on_cuda
+@pytest.mark.parametrize("carrier", ["int8-aligned", "reference"])
+def test_cuda_gives_the_same_integers(model: CompressionModel, carrier: str) -> None:
+    """Also where the program around us allows TF32: no float32 products are used there."""
+    form = copy.deepcopy(model.integer).to("cuda").prepare(CARRIERS[carrier])
+    generator = torch.Generator().manual_seed(1)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        for size in ((1, 1), (1, 3), (5, 1), (4, 2)):
+            z = torch.randint(-9, 10, (2, 96, *size), generator=generator).float()
+            symbols = random_symbols(model, (2, 224, 4 * size[0], 4 * size[1]))
+            found, expected = trace(form, z, symbols), trace(model.integer, z, symbols)
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@on_cuda
+def test_cuda_and_cpu_read_each_other_s_streams(path: Path) -> None:
+    """Whole streams, coded with --device cuda and cpu; then with the entropy networks on CUDA."""
+    streams = [stfcodec.encode(crop((192, 256)), "wacnn-lite", 4, d, path) for d in ("cuda", "cpu")]
+    for data in streams:
+        a, b = (np.asarray(stfcodec.decode(data, d, path)).astype(int) for d in ("cuda", "cpu"))
+        assert abs(a - b).max() <= 2
+    model = weights.load(INFO, path)
+    read = [container.read(s) for s in streams]
+    on_cpu = crosscheck.decode(model, read, torch.contiguous_format)
+    model.integer.to("cuda").prepare()
+    assert crosscheck.decode(model, read, torch.contiguous_format) == on_cpu
+
+
 def test_equals_arithmetic_in_int64(model: CompressionModel) -> None:
     """A second implementation, of int64 sums, shifts and look-ups alone."""
     z = torch.randint(-9, 10, (1, 96, 2, 2), generator=torch.Generator().manual_seed(1)).float()
@@ -206,10 +317,10 @@ def trace(form: IntegerEntropy, z: Tensor, symbols: Tensor) -> list[Tensor]:
 
     def code(i: int, mean: Tensor, index: Tensor) -> Tensor:
         seen.extend((mean, index))
-        return symbols.chunk(form.slices, 1)[i]
+        return symbols.chunk(form.slices, 1)[i].to(mean.device)
 
-    y_hat = form.decode_slices(z, code)
-    return [*seen, y_hat]
+    y_hat = form.decode_slices(z.to(form.thresholds.device), code)
+    return [t.cpu() for t in (*seen, y_hat)]
 
 
 def random_symbols(model: CompressionModel, shape: tuple[int, ...]) -> Tensor:
@@ -351,14 +462,14 @@ def test_proof_refuses_what_could_outgrow_its_carrier(model: CompressionModel) -
 
 def test_worst_case_is_reached_and_exact() -> None:
     """The bound is sharp: activations at the clamp, weights at their signs."""
-    layer = TableConv(96, 4)
+    layer = TableConv(96, 8)
     layer.weight[:] = 127
     layer.weight[1] = -127
     layer.zero[:] = -128
     a = torch.full((1, 5, 6, 96), -128.0)
     worst = int(IntegerConv.worst(layer.weight, layer.bias, torch.ones(96)).max())
-    for carrier in CARRIERS:
-        layer.prepare(carrier())
+    for carrier in CARRIERS.values():
+        layer.prepare(carrier)
         assert layer.sums(a).abs().unique().tolist() == [worst]
 
 
@@ -373,7 +484,7 @@ def test_wide_channels_are_cut_without_loss(reach: int) -> None:
     a[0, 0, 0, 3], a[0, 0, 1, 3] = -128 * reach, 127 * reach
     zero = torch.zeros(12)
     results = []
-    for carrier in (c() for c in CARRIERS):
+    for carrier in CARRIERS.values():
         results.append(carrier.convolve(a, carrier.prepare(weight, wide), zero, wide))
     assert all(torch.equal(r, results[-1]) for r in results)
 
@@ -426,9 +537,36 @@ def test_integers_cost_few_bits(model: CompressionModel, latents: Tensor) -> Non
     assert found.integer < 1.02 * found.floating
 
 
+def test_quantisation_costs_the_embedded_weights_little() -> None:
+    """Whole photographs are in docs/exactness.md. The two forms are really two."""
+    embedded = weights.load(INFO, store.find(INFO, 1.0))
+    floating, integer = curves(embedded, [crop((256, 384))], [1.0, 3.0, 5.0])
+    assert floating != integer
+    assert abs(bd_rate(floating, integer)) < 0.5
+    assert "BD-rate" in summary(floating, integer)
+    assert "BD-rate" not in summary(floating[:1], integer[:1])
+
+
+def test_quantize_prints_what_integers_cost(tmp_path: Path) -> None:
+    """From a training checkpoint's averaged weights to a file that codes."""
+    checkpoint, data, output = (tmp_path / n for n in ("last.pt", "data", "out.safetensors"))
+    network = filled_model(INFO, photographs((64, 64)))
+    network.integer = None
+    average = torch.optim.swa_utils.AveragedModel(network)
+    torch.save({"model": {}, "average": average.state_dict()}, checkpoint)
+    data.mkdir()
+    Image.fromarray(crop((128, 128))).save(data / "a.png")
+    options = ["--data", str(data), "-o", str(output), "--crop", "64"]
+    done = CliRunner().invoke(quantize.command, [str(checkpoint), *options])
+    assert done.exit_code == 0, done.output
+    assert re.search(r"[+-][\d.]+ % bits, [+-][\d.]+ dB", done.output)
+    coded = stfcodec.encode(crop((64, 64)), weights=output)
+    assert stfcodec.decode(coded, weights=output).size == (64, 64)
+
+
 @pytest.mark.parametrize("name", ["stf-lite", "stf"])
 def test_every_size_and_family(name: str) -> None:
-    model = lively(name)
+    model = filled_model(registry.by_name(name), photographs((128, 192), (64, 64)))
     y = model.analysis(photographs((64, 128))[0]).detach()
     coded = model.compress(y, 4.0)
     model.integer.prepare(FloatCarrier())
@@ -445,14 +583,15 @@ def test_streams_survive_hostile_symbols(path: Path) -> None:
             stfcodec.decode(container.write(broken), weights=path)
 
 
-@pytest.mark.parametrize("carrier", [FloatCarrier, Int8Carrier])
+@every_carrier
 @pytest.mark.parametrize("size", [(1, 1), (2, 1), (9, 1), (1, 2), (1, 9), (3, 2)])
-def test_narrow_maps(carrier: type[Carrier], size: tuple[int, int]) -> None:
+def test_narrow_maps(carrier: Carrier, size: tuple[int, int]) -> None:
     """One position wide, unfolded rows overlap in memory, which an int8 product got wrong."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randint(-127, 128, (56, 96, 3, 3), generator=generator).to(torch.int8)
     a = torch.randint(-128, 128, (1, *size, 96), generator=generator).float()
     zero, reach = torch.full((96,), -7.0), torch.ones(96, dtype=torch.int64)
-    expected = ReferenceCarrier().convolve(a, weight, zero, reach)
-    convolve = carrier()
-    assert torch.equal(convolve.convolve(a, convolve.prepare(weight, reach), zero, reach), expected)
+    found, expected = (
+        c.convolve(a, c.prepare(weight, reach), zero, reach) for c in (carrier, ReferenceCarrier())
+    )
+    assert torch.equal(found, expected)

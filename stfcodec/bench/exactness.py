@@ -1,19 +1,20 @@
-"""What the integer form of the entropy networks costs: bits, and time, against the float one."""
+"""What the integer form of the entropy networks costs: rate, and time, against the float one."""
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
+from statistics import mean, median
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from stfcodec.bench.metrics import bd_rate, psnr
 from stfcodec.entropy.tables import CdfTables
 from stfcodec.models.entropy_model import CompressionModel
-from stfcodec.models.integer import NETWORKS, IntegerEntropy
+from stfcodec.models.integer import NETWORKS, FloatCarrier, IntegerEntropy, best_carrier
 
 
 class Rates(NamedTuple):
@@ -23,38 +24,99 @@ class Rates(NamedTuple):
     integer: float
 
 
+class Point(NamedTuple):
+    """Bits per pixel as the CDF tables count them, and PSNR in dB."""
+
+    bpp: float
+    psnr: float
+
+
 @torch.inference_mode()
 def rates(model: CompressionModel, y: Tensor, quality: float) -> Rates:
     """Codes y (1, M, h, w) with both forms of the same weights, and counts."""
     if model.integer is None:
         raise ValueError("the model has no integer form")
-    z, targets = _latents(model, y, quality)
-    bits: list[float] = []
-
-    def code(i: int, mean: Tensor, index: Tensor) -> Tensor:
-        symbols = torch.round(targets[i] - mean)
-        bits[-1] += _bits(model.gaussian_conditional.tables, symbols, index)
-        return symbols
-
-    channels = torch.arange(z.shape[1])[:, None, None].expand(z.shape)
-    z_bits = _bits(model.entropy_bottleneck.tables, z, channels)
-    for form in (None, model.integer):
-        bits.append(z_bits)
-        _slices(model, form, z, code)
-    return Rates(*bits)
+    return Rates(*(_code(model, form, y, quality)[0] for form in (None, model.integer)))
 
 
 @torch.inference_mode()
-def seconds(model: CompressionModel, y: Tensor, quality: float, rounds: int = 15) -> Rates:
-    """Median time of the networks alone (no range coding) in each form, taken in turns."""
+def curves(
+    model: CompressionModel, pictures: Sequence[np.ndarray], qualities: Sequence[float]
+) -> tuple[list[Point], list[Point]]:
+    """The float and the integer form, each decoded from its own symbols: one point a quality.
+
+    pictures: uint8 (H, W, 3), sides multiples of 64.
+    """
+    if model.integer is None:
+        raise ValueError("the model has no integer form")
+    forms = (None, model.integer)
+    found: tuple[list[list[Point]], ...] = tuple([[] for _ in qualities] for _ in forms)
+    for pixels in pictures:
+        y = analyse(model, pixels)
+        for form, columns in zip(forms, found, strict=True):
+            for quality, column in zip(qualities, columns, strict=True):
+                column.append(_point(model, form, pixels, y, quality))
+    floating, integer = ([Point(*map(mean, zip(*c, strict=True))) for c in f] for f in found)
+    return floating, integer
+
+
+def summary(floating: Sequence[Point], integer: Sequence[Point]) -> str:
+    """What integers cost, in words: bits, PSNR, and BD-rate where there are several qualities."""
+    bits = sum(p.bpp for p in integer) / sum(p.bpp for p in floating) - 1
+    decibels = mean(p.psnr for p in integer) - mean(p.psnr for p in floating)
+    text = f"integers against float {100 * bits:+.3f} % bits, {decibels:+.4f} dB"
+    return text + (f", BD-rate {bd_rate(floating, integer):+.3f} %" if len(floating) > 1 else "")
+
+
+def _point(
+    model: CompressionModel,
+    form: IntegerEntropy | None,
+    pixels: np.ndarray,
+    y: Tensor,
+    quality: float,
+) -> Point:
+    bits, y_hat = _code(model, form, y, quality)
+    if model.gain is not None:
+        y_hat = y_hat * model.gain(torch.tensor([quality]))[1]
+    x_hat = model.synthesis(y_hat)[0].clamp(0, 1).mul(255).round().byte()
+    return Point(bits / pixels[..., 0].size, psnr(pixels, x_hat.permute(1, 2, 0).numpy()))
+
+
+@torch.inference_mode()
+def seconds(model: CompressionModel, y: Tensor, quality: float, rounds: int = 15) -> list[float]:
+    """Median times of the networks alone (no range coding), taken in turns: with the float form,
+    with the integer form as it runs here, and with integers in float32 convolutions."""
+    if model.integer is None:
+        raise ValueError("the model has no integer form")
     z, targets = _latents(model, y, quality)
-    times: tuple[list[float], list[float]] = ([], [])
+    # Prepared once each: both are ready all the time.
+    plain = IntegerEntropy(model.widths)
+    plain.load_state_dict(model.integer.state_dict())
+    forms = (None, model.integer.prepare(), plain.prepare(FloatCarrier()))
+    times: tuple[list[float], ...] = ([], [], [])
     for _ in range(rounds):
-        for form, spent in zip((None, model.integer), times, strict=True):
+        for form, spent in zip(forms, times, strict=True):
             start = time.perf_counter()
             _slices(model, form, z, lambda i, mean, index: torch.round(targets[i] - mean))
             spent.append(time.perf_counter() - start)
-    return Rates(*(statistics.median(t) for t in times))
+    return [median(t) for t in times]
+
+
+def _code(
+    model: CompressionModel, form: IntegerEntropy | None, y: Tensor, quality: float
+) -> tuple[float, Tensor]:
+    """Bits of y's symbols, and ŷ before the inverse gain."""
+    z, targets = _latents(model, y, quality)
+    channels = torch.arange(z.shape[1])[:, None, None].expand(z.shape)
+    bits = [_bits(model.entropy_bottleneck.tables, z, channels)]
+
+    def code(i: int, mean: Tensor, index: Tensor) -> Tensor:
+        symbols = torch.round(targets[i] - mean)
+        bits.append(_bits(model.gaussian_conditional.tables, symbols, index))
+        return symbols
+
+    y_hat = _slices(model, form, z, code)
+    return sum(bits), y_hat
 
 
 def _latents(model: CompressionModel, y: Tensor, quality: float) -> tuple[Tensor, Sequence[Tensor]]:
@@ -70,12 +132,12 @@ def _slices(
     form: IntegerEntropy | None,
     z: Tensor,
     code: Callable[[int, Tensor, Tensor], Tensor],
-) -> None:
+) -> Tensor:
     """The slice loop with one form or the other, whatever the model has attached."""
     attached = model.integer
     try:
         model.integer = form
-        model._decode_symbols(z, code)
+        return model._decode_symbols(z, code)
     finally:
         model.integer = attached
 
@@ -104,9 +166,12 @@ def main() -> None:
     parser.add_argument("pictures", type=Path, nargs="+")
     parser.add_argument("--model", default=registry.DEFAULT_MODEL)
     parser.add_argument("--weights", type=Path, help="with an integer form")
-    parser.add_argument("--float", type=Path, help="compare with these float weights instead")
-    parser.add_argument("--qualities", type=float, nargs="+", default=[1.0, 3.0, 5.0])
-    parser.add_argument("--size", type=int, default=256, help="side of the crop from the middle")
+    parser.add_argument(
+        "--float", type=Path, help="compare with the entropy networks of these weights instead"
+    )
+    parser.add_argument("--qualities", type=float, nargs="+", default=[1.0, 2, 3, 4, 5, 6])
+    parser.add_argument("--time", action="store_true", help="times only, on the first picture")
+    parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     info = registry.by_name(options.model)
     path = options.weights or store.find(info, options.qualities[0])
@@ -115,27 +180,38 @@ def main() -> None:
         original = weights.load(info, options.float)
         for name in NETWORKS:
             model.get_submodule(name).load_state_dict(original.get_submodule(name).state_dict())
-    crops = [_middle(read_picture(p).pixels, options.size) for p in options.pictures]
-    with torch.inference_mode():
-        latents = [model.analysis(x) for x in crops]
-    for quality in options.qualities:
-        found = [rates(model, y, quality) for y in latents]
-        floating, integer = (sum(column) for column in zip(*found, strict=True))
+    pictures = [_whole_blocks(read_picture(p).pixels) for p in options.pictures]
+    if options.time:
+        _print_times(model, analyse(model, pictures[0]), options.rounds)
+        return
+    found = curves(model, pictures, options.qualities)
+    for quality, floating, integer in zip(options.qualities, *found, strict=True):
         print(
-            f"quality {quality:g}: float {floating:.0f} bits, integer {integer:.0f}, "
-            f"{100 * (integer / floating - 1):+.3f} %"
+            f"quality {quality:g}: float {floating.bpp:.4f} bpp {floating.psnr:.3f} dB, "
+            f"integer {integer.bpp:.4f} bpp {integer.psnr:.3f} dB"
         )
-    spent = seconds(model, torch.cat(latents[:4], 3), options.qualities[0])
+    print(f"{info.name}, {len(pictures)} pictures: {summary(*found)}")
+
+
+def _print_times(model: CompressionModel, y: Tensor, rounds: int) -> None:
+    floating, best, plain = seconds(model, y, 3.0, rounds)
     print(
-        f"time: float {1e3 * spent.floating:.1f} ms, integer {1e3 * spent.integer:.1f} ms, "
-        f"ratio {spent.integer / spent.floating:.2f}"
+        f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}: float "
+        f"{1e3 * floating:.1f} ms; {type(best_carrier()).__name__} {1e3 * best:.1f} ms, ratio "
+        f"{best / floating:.2f}; FloatCarrier {1e3 * plain:.1f} ms, ratio {plain / floating:.2f}"
     )
 
 
-def _middle(pixels: np.ndarray, size: int) -> Tensor:
-    top, left = ((n - size) // 2 for n in pixels.shape[:2])
-    crop = np.ascontiguousarray(pixels[top : top + size, left : left + size])
-    return torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255
+@torch.inference_mode()
+def analyse(model: CompressionModel, pixels: np.ndarray) -> Tensor:
+    """y (1, M, H/16, W/16) of uint8 (H, W, 3), sides multiples of 64."""
+    return model.analysis(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255)
+
+
+def _whole_blocks(pixels: np.ndarray) -> np.ndarray:
+    """Without what is beyond the last multiple of 64 pixels each way."""
+    height, width = (n // 64 * 64 for n in pixels.shape[:2])
+    return np.ascontiguousarray(pixels[:height, :width])
 
 
 if __name__ == "__main__":

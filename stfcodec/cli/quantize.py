@@ -20,10 +20,13 @@ from stfcodec.models import registry
 def command(checkpoint: Path, data: Path, output: Path, model: str, limit: int, crop: int) -> int:
     """Make the integer form of CHECKPOINT's entropy networks, fitted to the pictures below DIR.
 
-    CHECKPOINT is one of the published ones, or weights of this program. OUTPUT (.safetensors)
-    holds all that coding needs. Printed is what integers cost, in bits, on other crops.
+    CHECKPOINT is one of the published ones, one of a training run, or weights of this program.
+    OUTPUT (.safetensors) holds all that coding needs. Printed is what integers cost, in bits and
+    PSNR, on other crops.
     """
-    from stfcodec.bench.exactness import rates
+    import torch
+
+    from stfcodec.bench.exactness import curves, summary
     from stfcodec.models import weights
     from stfcodec.models.calibrate import quantise
     from stfcodec.train.data import calibration_crops, load_photographs
@@ -36,12 +39,11 @@ def command(checkpoint: Path, data: Path, output: Path, model: str, limit: int, 
         raise UsageError(f"crop {crop} is not a positive multiple of 64")
     network = weights.load(registry.by_name(model), checkpoint)
     photographs = load_photographs(data, crop, limit)
-    batches = calibration_crops(photographs, crop, batches=14)
+    batches = calibration_crops(photographs, crop, batches=13)
     network.integer = quantise(network, batches[:12])
-    floating = integer = 0.0
-    for i, x in enumerate(batches[12:]):
-        found = rates(network, network.analysis(x[:1]).detach(), 2.0 + 2 * i)
-        floating, integer = floating + found.floating, integer + found.integer
+    others = [x.mul(255).round().byte().permute(1, 2, 0).numpy() for x in torch.cat(batches[12:])]
+    qualities = range(1, len(registry.LAMBDAS) + 1) if network.gain is not None else [1]
+    cost = summary(*curves(network, others, qualities))
     weights.save(network, output)
-    click.echo(f"{output}: {100 * (integer / floating - 1):+.2f} % bits against float", err=True)
+    click.echo(f"{output}: {cost}, on {len(others)} other crops", err=True)
     return 0

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
@@ -51,6 +51,8 @@ MAX_SCALE = 1 << 18
 
 MAX_REACH = 8
 
+_CPU = torch.device("cpu")
+
 NETWORKS = (
     "h_mean_s",
     "h_scale_s",
@@ -77,26 +79,38 @@ class Carrier(Protocol):
 
 
 class FloatCarrier:
-    """Integers in float32 convolutions: available everywhere, exact below BOUND."""
+    """Integers in float32 convolutions: exact below BOUND on every CPU.
+
+    Not for CUDA, where TF32, Winograd's algorithm or a Fourier transform may stand for a
+    convolution.
+    """
 
     def prepare(self, weight: Tensor, reach: Tensor) -> Tensor:
         return weight.float().contiguous(memory_format=torch.channels_last)
 
     def convolve(self, a: Tensor, weight: Tensor, zero: Tensor, reach: Tensor) -> Tensor:
         padded = _pad(a, zero, torch.float32).permute(0, 3, 1, 2)
-        return F.conv2d(padded, weight).permute(0, 2, 3, 1).contiguous()
+        with torch.autocast("cpu", enabled=False):  # it may be on in the program around us
+            return F.conv2d(padded, weight).permute(0, 2, 3, 1).contiguous()
 
 
 class Int8Carrier:
     """int8 matrix products with int32 sums on unfolded feature maps; quick with VNNI.
 
     A channel that reaches r times beyond int8 is cut into r summands that do not, all with the
-    channel's weights.
+    channel's weights. `aligned`: zeros fill rows to multiples of 8 and their number to 17 or more,
+    as CUDA's product demands; it takes columns by the 8 too, and every model's widths are such.
     """
+
+    def __init__(self, aligned: bool = False) -> None:
+        self.aligned = aligned
 
     def prepare(self, weight: Tensor, reach: Tensor) -> Tensor:
         summands = torch.cat([weight[:, reach > r] for r in range(int(reach.max()))], 1)
-        return summands.permute(0, 2, 3, 1).reshape(len(weight), -1).contiguous().t()
+        columns = summands.permute(0, 2, 3, 1).reshape(len(weight), -1)
+        if self.aligned:
+            columns = F.pad(columns, (0, -columns.shape[1] % 8))
+        return columns.contiguous().t()
 
     def convolve(self, a: Tensor, weight: Tensor, zero: Tensor, reach: Tensor) -> Tensor:
         a, zero = self._cut(a, zero, reach)
@@ -105,8 +119,11 @@ class Int8Carrier:
         # Three neighbours in a row lie side by side in memory.
         s = padded.stride()
         windows = padded.as_strided((B, H, W, 3, 3 * C), (s[0], s[1], s[2], s[1], 1))
+        rows = windows.reshape(B * H * W, 9 * C)
+        if self.aligned:
+            rows = F.pad(rows, (0, -rows.shape[1] % 8, 0, max(0, 17 - rows.shape[0])))
         # On a map one position wide the rows would overlap in memory: the product gets them wrong.
-        sums = torch._int_mm(windows.reshape(B * H * W, 9 * C).contiguous(), weight)
+        sums = torch._int_mm(rows.contiguous(), weight)[: B * H * W]
         return sums.float().view(B, H, W, -1)
 
     @staticmethod
@@ -118,7 +135,7 @@ class Int8Carrier:
             further = reach[reach > r - 1] > r
             rest = (rest - rest.clamp(-128, 127))[..., further]
             summands.append(rest.clamp(-128, 127))
-            zeros.append(zero[reach > r])
+            zeros.append(torch.zeros_like(zero[reach > r]))
         return torch.cat(summands, 3), torch.cat(zeros)
 
 
@@ -130,46 +147,53 @@ def _pad(a: Tensor, zero: Tensor, dtype: torch.dtype) -> Tensor:
     return padded
 
 
-def _is_exact(carrier: Carrier) -> bool:
-    """Whether the carrier passes a test with the extremes of weights and activations.
-
-    Finds fast convolutions that are no plain sums, and int8 instructions that saturate.
-    """
-    generator = torch.Generator().manual_seed(0)
-    weight = torch.randint(-127, 128, (32, 96, 3, 3), generator=generator)
-    weight[0], weight[1] = 127, -127
-    a = torch.randint(-128, 128, (1, 8, 8, 96), generator=generator)
-    a[:, :4] = -128
-    a[:, 4:, :4] = 127
-    zero, reach = torch.full((96,), -128.0), torch.ones(96, dtype=torch.int64)
-    try:
-        prepared = carrier.prepare(weight.to(torch.int8), reach)
-        sums = carrier.convolve(a.float(), prepared, zero, reach)
-    except (RuntimeError, AttributeError):
-        return False
-    expected = ReferenceCarrier().convolve(a, weight, zero.long(), reach)
-    return torch.equal(sums.double(), expected.double())
-
-
 class ReferenceCarrier:
-    """float64, exact to 2⁵³ in any order: slow, and right wherever there is IEEE 754."""
+    """float64 matrix products, exact to 2⁵³ in any order: slow, and right wherever there is
+    IEEE 754. TF32 and autocast leave float64 alone."""
 
     def prepare(self, weight: Tensor, reach: Tensor) -> Tensor:
-        return weight
+        return weight.flatten(1).double()
 
     def convolve(self, a: Tensor, weight: Tensor, zero: Tensor, reach: Tensor) -> Tensor:
         B, H, W, _ = a.shape
         columns = F.unfold(_pad(a, zero, torch.float64).permute(0, 3, 1, 2), 3)
-        sums = weight.flatten(1).double() @ columns
-        return sums.transpose(1, 2).reshape(B, H, W, -1).float()
+        return (weight @ columns).transpose(1, 2).reshape(B, H, W, -1).float()
 
 
-@lru_cache(maxsize=1)
-def best_carrier() -> Carrier:
-    """The quickest carrier that is exact here."""
-    if "vnni" in _cpu_flags() and _is_exact(Int8Carrier()):
-        return Int8Carrier()
-    return FloatCarrier() if _is_exact(FloatCarrier()) else ReferenceCarrier()
+def _is_exact(carrier: Carrier, device: torch.device) -> bool:
+    """Whether the carrier passes a test there with the extremes of weights and activations.
+
+    Finds fast convolutions that are no plain sums, int8 instructions that saturate, and inputs
+    that are rounded. The sums stay below BOUND.
+    """
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randint(-127, 128, (32, 72, 3, 3), generator=generator).to(torch.int8)
+    weight[0], weight[1] = 127, -127
+    reach = torch.ones(72, dtype=torch.int64)
+    reach[5], reach[64] = 3, MAX_REACH
+    a = torch.randint(-128, 128, (1, 8, 8, 72), generator=generator) * reach
+    a[:, :4] = -128 * reach
+    a[:, 4:, :4] = 127 * reach
+    a[:, 2:6, 2:6, 64] = torch.arange(1001, 1017).view(4, 4)
+    weight, reach, a = weight.to(device), reach.to(device), a.float().to(device)
+    zero = torch.full((72,), -128.0, device=device)
+    try:
+        sums = carrier.convolve(a, carrier.prepare(weight, reach), zero, reach)
+    except (RuntimeError, AttributeError):
+        return False
+    reference = ReferenceCarrier()
+    expected = reference.convolve(a, reference.prepare(weight, reach), zero, reach)
+    return torch.equal(sums, expected)
+
+
+@cache
+def best_carrier(device: torch.device = _CPU) -> Carrier:
+    """The quickest carrier that is exact there."""
+    carriers: list[Carrier] = [Int8Carrier(aligned=True)]
+    if device.type == "cpu":
+        carriers = [Int8Carrier(), FloatCarrier()] if "vnni" in _cpu_flags() else [FloatCarrier()]
+    exact = (c for c in carriers if _is_exact(c, device))
+    return next(exact, ReferenceCarrier())
 
 
 def _cpu_flags() -> str:
@@ -266,7 +290,8 @@ class TableConv(IntegerConv):
         super().prepare(carrier, reach)
         self._factor = torch.pow(2.0, -self.shift.float())
         self._entries = self.table.flatten()
-        self._starts = torch.arange(len(self.table), dtype=torch.int32) * TABLE
+        starts = torch.arange(len(self.table), dtype=torch.int32) * TABLE
+        self._starts = starts.to(self.table.device)
 
     def forward(self, a: Tensor) -> Tensor:
         return self.look_up(self.sums(a))
@@ -326,7 +351,7 @@ class _Part:
     def __init__(self, keys: list[str], carrier: Carrier, weight: Tensor, reach: Tensor) -> None:
         self.keys, self.carrier, self.reach = keys, carrier, reach
         self.width = len(weight) // len(keys)
-        self.weight, self.zero = carrier.prepare(weight, reach), torch.zeros(len(reach))
+        self.weight, self.zero = carrier.prepare(weight, reach), torch.zeros_like(reach).float()
 
     def add_to(self, sums: dict[str, Tensor], a: Tensor) -> None:
         """Adds what `a` contributes to the sums of each layer."""
@@ -372,8 +397,11 @@ class IntegerEntropy(nn.Module):
         self.register_buffer("thresholds", torch.zeros(levels - 1, dtype=torch.int32))
 
     def prepare(self, carrier: Carrier | None = None) -> IntegerEntropy:
-        """Proves every layer exact and makes it ready. Raises WeightsError where one is not."""
-        carrier = carrier or best_carrier()
+        """Proves every layer exact and makes it ready on the device that its buffers are on.
+
+        Raises WeightsError where a layer is not exact.
+        """
+        carrier = carrier or best_carrier(self.thresholds.device)
         means, scales, y = (
             t.to(torch.int64) for t in (self.means_reach, self.scales_reach, self.y_reach)
         )
@@ -398,9 +426,8 @@ class IntegerEntropy(nn.Module):
         self._parts = self._cut_first_layers(carrier, means, scales, slices)
         self._reaches = [t.float() for t in (means, scales, y)]
         self._y_factor = torch.pow(2.0, -self.y_shift.float())
-        self._levels = torch.bucketize(
-            torch.arange(MAX_SCALE + 1, dtype=torch.int32), self.thresholds, out_int32=True
-        )
+        scales = torch.arange(MAX_SCALE + 1, dtype=torch.int32, device=self.thresholds.device)
+        self._levels = torch.bucketize(scales, self.thresholds, out_int32=True)
         return self
 
     def _cut_first_layers(

@@ -53,10 +53,10 @@ def save(model: CompressionModel, path: Path) -> None:
 def load(info: ModelInfo, path: Path) -> CompressionModel:
     """The model in evaluation mode, float32, with tables, and `fingerprint` set.
 
-    path: our safetensors, or a checkpoint of the published networks ({"state_dict": …}), whose
-    tables are computed here. Only our files hold an integer form; the float networks beside it
-    are then what it stands for. Raises WeightsError where the file is missing, damaged or of
-    another model, or where its integer form could leave exact arithmetic.
+    path: our safetensors, or a checkpoint of the published networks ({"state_dict": …}) or of our
+    training ({"average": …}), whose tables are computed here. Only our files hold an integer form;
+    the float networks beside it are then what it stands for. Raises WeightsError where the file is
+    missing, damaged or of another model, or where its integer form could leave exact arithmetic.
     """
     try:
         data = path.read_bytes()
@@ -107,7 +107,8 @@ def _parse(data: bytes, path: Path) -> dict[str, Tensor]:
             state = load_safetensors(data)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-            state = state.get("state_dict", state)
+            state = state.get("state_dict") or state.get("average") or state
+            state.pop("n_averaged", None)
         return {_published_name(k): v for k, v in state.items()}
     except Exception as error:  # unpickling garbage raises almost anything
         raise WeightsError(f"{path}: damaged weights file ({_first_line(error)})") from None

@@ -1,0 +1,322 @@
+"""Whether streams decode to the same symbols everywhere: python -m stfcodec.bench.crosscheck.
+
+`run` codes pictures with every model, then starts one process for each environment that decodes
+all streams, down to ŷ (g_s may differ by a grey level and is left out). `verify` is such a
+process. What `run` leaves in its folder, weights and streams, can be taken to another machine for
+`verify` to decode there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stfcodec import container
+from stfcodec.codec import codec_for
+from stfcodec.container import Stream
+from stfcodec.entropy import rans
+from stfcodec.errors import StreamError
+from stfcodec.imageio import Picture, read_picture
+from stfcodec.models import registry, store, weights
+from stfcodec.models.build import build
+from stfcodec.models.calibrate import quantise
+from stfcodec.models.entropy_model import DOWNSAMPLING_Z, CompressionModel
+from stfcodec.models.integer import (
+    FRACTION,
+    NETWORKS,
+    Carrier,
+    FloatCarrier,
+    Int8Carrier,
+    ReferenceCarrier,
+    best_carrier,
+)
+from stfcodec.models.registry import ModelInfo
+
+_CARRIERS: dict[str, Carrier] = {
+    "int8": Int8Carrier(),
+    "int8-aligned": Int8Carrier(aligned=True),
+    "float": FloatCarrier(),
+    "reference": ReferenceCarrier(),
+}
+_QUALITIES = range(1, len(registry.LAMBDAS) + 1)
+_PACKAGE = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """How one process decodes: options of `verify`, environment variables, and an interpreter.
+
+    One thread unless it says otherwise: processes run side by side.
+    """
+
+    name: str
+    options: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    python: str = sys.executable
+
+
+ENVIRONMENTS = (
+    Environment("as it comes"),
+    Environment("2 threads", ("--threads", "2")),
+    Environment("batches of 4, channels last", ("--batch", "4", "--channels-last")),
+    Environment("float32 convolutions", ("--carrier", "float")),
+    Environment("float64 products", ("--carrier", "reference")),
+    Environment("no oneDNN", ("--no-onednn", "--carrier", "float")),
+    Environment("ATen without AVX", variables={"ATEN_CPU_CAPABILITY": "default"}),
+    Environment("ATen with AVX2", variables={"ATEN_CPU_CAPABILITY": "avx2"}),
+    Environment("oneDNN with AVX2", variables={"ONEDNN_MAX_CPU_ISA": "AVX2"}),
+)
+
+
+@click.group()
+def main() -> None:
+    """Whether streams decode to the same symbols everywhere."""
+
+
+# --------------------------------------------------------------------------------- coding
+
+
+@main.command()
+@click.argument("pictures", type=click.Path(exists=True, path_type=Path), nargs=-1, required=True)
+@click.option("--folder", type=click.Path(path_type=Path), required=True, help="Made anew.")
+@click.option("--python", "pythons", multiple=True, metavar="PATH", help="Decode with it too.")
+@click.option("--jobs", default=os.cpu_count() or 1, show_default="CPUs", help="At a time.")
+@click.option("--filled", default=2, show_default=True, help="Pictures for paper-size models.")
+@click.option("--crop", default=256, show_default=True, help="Their side, cut from the middle.")
+def run(
+    pictures: tuple[Path, ...],
+    folder: Path,
+    pythons: tuple[str, ...],
+    jobs: int,
+    filled: int,
+    crop: int,
+) -> None:
+    """Code PICTURES with every model at every quality; decode in every environment.
+
+    Models without weights here (those of paper size) get random ones, made into integers as any
+    others. Exits with 1 unless all environments agree on everything.
+    """
+    if folder.exists():
+        raise click.UsageError(f"{folder} exists already")
+    start = time.perf_counter()
+    count = _encode([read_picture(p) for p in pictures], folder, filled, crop)
+    click.echo(f"{count} streams coded in {time.perf_counter() - start:.0f} s")
+    environments = [*ENVIRONMENTS, *(Environment(p, python=p) for p in pythons)]
+    if torch.cuda.is_available():
+        environments.append(Environment("CUDA", ("--device", "cuda")))
+    digests, failed = set(), False
+    pool = ThreadPoolExecutor(jobs)
+    for environment, done in zip(
+        environments, pool.map(lambda e: _start(e, folder), environments), strict=True
+    ):
+        digests.add("".join(re.findall(r"latents (\w+)", done.stdout)))
+        failed |= done.returncode != 0
+        click.echo(f"{environment.name}: {done.stdout.strip() or done.stderr.strip()[-300:]}")
+    if failed or len(digests) != 1:
+        raise SystemExit("NOT EQUAL")
+    click.echo(f"equal in all {len(environments)} environments")
+
+
+def _start(environment: Environment, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = ["-m", "stfcodec.bench.crosscheck", "verify", str(folder.resolve())]
+    # Threads that spin while they wait would take the processor from those they wait for.
+    waiting = {"OMP_WAIT_POLICY": "passive", "PYTHONIOENCODING": "utf-8"}
+    return subprocess.run(
+        [environment.python, *command, *environment.options],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=_PACKAGE,
+        env={**os.environ, **waiting, **environment.variables},
+    )
+
+
+def _encode(pictures: Sequence[Picture], folder: Path, few: int, crop: int) -> int:
+    """Writes weights and streams; returns how many of these."""
+    (folder / "weights").mkdir(parents=True)
+    count = 0
+    for info in registry.MODELS:
+        path = _weights(folder, info)
+        if store.status(info) == "embedded":
+            shutil.copyfile(store.find(info, _QUALITIES[0]), path)
+            sources, qualities = list(pictures), list(_QUALITIES)
+        else:
+            sources, qualities = [_middle(p, crop) for p in pictures[:few]], [3]
+            if sources:
+                weights.save(filled_model(info, [_tensor(p) for p in sources]), path)
+        for quality in qualities:
+            for i, picture in enumerate(sources):
+                stream = codec_for(info, quality, "cpu", path).encode(picture, quality)
+                name = f"{info.name}-q{quality}-{i:02}.stf"
+                (folder / name).write_bytes(container.write(stream))
+                count += 1
+    return count
+
+
+def filled_model(info: ModelInfo, crops: Sequence[Tensor]) -> CompressionModel:
+    """A model with random weights, in integers, whose entropy networks matter.
+
+    At their initial weights they hardly say a thing. crops: (B, 3, H, W), sides multiples of 64.
+    """
+    torch.manual_seed(3)
+    model = build(info).eval()
+    for network in NETWORKS:
+        convs = [m for m in model.get_submodule(network).modules() if isinstance(m, nn.Conv2d)]
+        for conv in convs:
+            nn.init.normal_(conv.weight, std=(2 / conv.weight[0].numel()) ** 0.5)
+    with torch.no_grad():
+        for transform in model.cc_scale_transforms:
+            *_, last_bias = transform.parameters()
+            last_bias.add_(2)
+        if model.gain is not None:
+            model.gain.log_gain.add_(2.5)
+            model.gain.log_inverse.sub_(2.5)
+    model.update()
+    model.integer = quantise(model, crops)
+    return model
+
+
+def _middle(picture: Picture, side: int) -> Picture:
+    top, left = (max(0, n - side) // 2 for n in picture.pixels.shape[:2])
+    pixels = np.ascontiguousarray(picture.pixels[top : top + side, left : left + side])
+    return Picture(pixels, picture.gray, None, None, None, None, ())
+
+
+def _tensor(picture: Picture) -> Tensor:
+    return torch.from_numpy(picture.pixels).permute(2, 0, 1)[None].float() / 255
+
+
+def _weights(folder: Path, info: ModelInfo) -> Path:
+    return folder / "weights" / f"{info.name}.safetensors"
+
+
+# ------------------------------------------------------------------------------- decoding
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--carrier", type=click.Choice(list(_CARRIERS)), help="Default: the best here.")
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--channels-last", is_flag=True)
+@click.option("--onednn/--no-onednn", default=True, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+def verify(
+    folder: Path,
+    threads: int,
+    carrier: str | None,
+    batch: int,
+    channels_last: bool,
+    onednn: bool,
+    device: str,
+) -> None:
+    """Decode all symbols of the streams in FOLDER and print one line: how many are right, and a
+    digest of all ŷ. Exits with 1 unless all are right."""
+    torch.set_num_threads(threads)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    chosen = _CARRIERS[carrier] if carrier else best_carrier(torch.device(device))
+    start = time.perf_counter()
+    found: dict[str, int] = {}
+    failed: list[str] = []
+    with nullcontext() if onednn else torch.backends.mkldnn.flags(enabled=False):
+        for model, names, streams in _batches(folder, batch, device, chosen):
+            try:
+                found |= dict(zip(names, decode(model, streams, layout), strict=True))
+            except StreamError as error:
+                failed += [f"{n}: {error}" for n in names]
+    digest = hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:16]
+    click.echo(
+        f"{len(found)} of {len(found) + len(failed)} right, latents {digest}, "
+        f"{time.perf_counter() - start:.0f} s; torch {torch.__version__}, "
+        f"{torch.backends.cpu.get_cpu_capability()}, {type(chosen).__name__}, {device}, "
+        f"{threads} thread{'s' * (threads > 1)}, {rans.BACKEND} coder"
+    )
+    if failed or not found:
+        raise SystemExit("\n".join(failed[:5]) or "no streams there")
+
+
+def _batches(
+    folder: Path, size: int, device: str, carrier: Carrier
+) -> Iterator[tuple[CompressionModel, list[str], list[Stream]]]:
+    """Streams of one model, quality and padded size, `size` of them at a time at most."""
+    models: dict[int, CompressionModel] = {}
+    paths = sorted(folder.glob("*.stf"))
+    everything = [(p.name, container.read(p.read_bytes())) for p in paths]
+
+    def kind(item: tuple[str, Stream]) -> tuple:
+        header = item[1].header
+        return header.model_id, header.quality, _positions(item[1])
+
+    for (model_id, quality, _), group in groupby(sorted(everything, key=kind), kind):
+        if model_id not in models:
+            info = registry.by_id(model_id)
+            codec = codec_for(info, quality, "cpu", _weights(folder, info))
+            assert codec.model.integer is not None
+            codec.model.integer.to(device).prepare(carrier)
+            models[model_id] = codec.model
+        items = list(group)
+        for at in range(0, len(items), size):
+            names, streams = zip(*items[at : at + size], strict=True)
+            yield models[model_id], list(names), list(streams)
+
+
+@torch.inference_mode()
+def decode(
+    model: CompressionModel, streams: Sequence[Stream], layout: torch.memory_format
+) -> list[int]:
+    """CRC-32 of each stream's ŷ, decoded as one batch: streams of one padded size.
+
+    As `CompressionModel.decompress` does it, but for the inverse gain, which is float. Raises
+    StreamError where a stream's symbols are not those that its checksum stands for.
+    """
+    assert model.integer is not None
+    z_tables, y_tables = model.entropy_bottleneck.tables, model.gaussian_conditional.tables
+    device, (h, w) = model.integer.thresholds.device, _positions(streams[0])
+    channels = len(z_tables.length)
+    rows = np.repeat(np.arange(channels, dtype=np.int32), h * w)
+    decoders = [rans.Decoder(s.y, y_tables) for s in streams]
+    symbols = [[rans.Decoder(s.z, z_tables).decode(rows)] for s in streams]
+
+    def last(shape: Sequence[int]) -> Tensor:
+        """What was decoded last, as a batch of that shape."""
+        t = torch.from_numpy(np.stack([s[-1] for s in symbols])).view(*shape)
+        return t.float().to(device).contiguous(memory_format=layout)
+
+    def code(_: int, mean: Tensor, index: Tensor) -> Tensor:
+        for decoder, own, i in zip(decoders, symbols, index.cpu(), strict=True):
+            own.append(decoder.decode(i.contiguous().numpy().ravel()))
+        return last(mean.shape)
+
+    y_hat = model.integer.decode_slices(last((len(streams), channels, h, w)), code)
+    for stream, own in zip(streams, symbols, strict=True):
+        if zlib.crc32(np.concatenate(own).astype("<i4").tobytes()) != stream.checksum:
+            raise StreamError("the decoded symbols do not match the stream's checksum")
+    integers = (y_hat * FRACTION).to(torch.int32).cpu()
+    return [zlib.crc32(t.contiguous().numpy().astype("<i4").tobytes()) for t in integers]
+
+
+def _positions(stream: Stream) -> tuple[int, int]:
+    """Positions of z, down and across."""
+    header = stream.header
+    return -(-header.height // DOWNSAMPLING_Z), -(-header.width // DOWNSAMPLING_Z)
+
+
+if __name__ == "__main__":
+    main()
