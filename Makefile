@@ -7,7 +7,7 @@ QUALITY ?= 3
 KODAK ?= ../shared/data/kodak
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint results clean
+.PHONY: help setup demo test lint results bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ setup: $(READY) ## Make a virtual environment with everything in it
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet "torch==2.13.0" "setuptools>=68"
-	$(BIN)/pip install --quiet --no-build-isolation --editable ".[dev]"
+	$(BIN)/pip install --quiet --no-build-isolation --editable ".[dev,bench]"
 	$(BIN)/pip install --quiet --no-deps --only-binary :all: "compressai==1.2.8" \
 		|| echo "no compressai for this Python: the range coder runs in Python"
 	@touch $@
@@ -38,5 +38,8 @@ lint: $(READY) ## Check style and types
 results: $(READY) ## Measure the embedded weights on Kodak; rewrite MANIFEST.json and the README's table
 	$(BIN)/python -m stfcodec.bench.results $(KODAK) $(if $(RUN),--adopt $(RUN))
 
+bench: $(READY) ## Measure our models and other codecs on Kodak; write docs/benchmarks.md (QUICK=1: a taste)
+	$(BIN)/python -m stfcodec.bench $(KODAK) $(if $(QUICK),--quick)
+
 clean: ## Remove what the commands above made
-	rm -rf $(VENV) .demo build dist *.egg-info
+	rm -rf $(VENV) .demo .bench build dist *.egg-info

@@ -26,5 +26,5 @@ def test_bd_rate_of_a_scaled_curve() -> None:
 
 
 def test_bd_rate_needs_a_common_range() -> None:
-    with pytest.raises(ValueError, match="no PSNR range"):
+    with pytest.raises(ValueError, match="no range of quality"):
         bd_rate([(0.1, 20), (0.2, 25)], [(0.1, 30), (0.2, 35)])

@@ -1,0 +1,198 @@
+"""The benchmark's two pictures, drawn from its record alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from stfcodec.bench.metrics import decibels
+from stfcodec.bench.summary import Row
+
+_OURS = ("#0b5fc0", "#d2491f", "#1b7f3b")
+_OTHERS = {
+    "JPEG 4:4:4": ("#8a8a8a", "-"),
+    "JPEG 4:2:0": ("#8a8a8a", "--"),
+    "WebP": ("#9c6f19", "-"),
+    "AVIF": ("#7a4fa3", "--"),
+    "AVIF psnr": ("#7a4fa3", "-"),
+    "AVIF psnr slow": ("#7a4fa3", "-."),
+    "JPEG 2000": ("#3d8f8f", "-"),
+    "JPEG XL": ("#b04a7a", "-"),
+}
+_PUBLISHED = ("#b5b5b5", ":")
+_STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#666666",
+    "axes.grid": True,
+    "grid.color": "#ececec",
+    "axes.axisbelow": True,
+    "figure.dpi": 110,
+}
+
+
+class _Line(NamedTuple):
+    name: str
+    points: list[tuple[float, float]]
+    color: str
+    style: str
+    width: float
+    ours: bool
+
+
+def rate_distortion(record: dict[str, Any], path: Path) -> None:
+    """PSNR and MS-SSIM (in dB) against bits per pixel, our models on top."""
+    quality = [_lines(record, "psnr"), _lines(record, "ms_ssim")]
+    with plt.rc_context(_STYLE):
+        fig, axes = plt.subplots(1, 2, figsize=(13, 6.2), layout="constrained")
+        for ax, lines, label in zip(
+            axes, quality, ("PSNR, dB", "MS-SSIM, −10·log₁₀(1 − MS-SSIM), dB"), strict=True
+        ):
+            _curves(ax, lines)
+            ax.set_xlabel("bits per pixel")
+            ax.set_title(label, loc="left", fontsize=11)
+        pictures = record["pictures"]
+        fig.suptitle(
+            f"Rate and distortion, mean of {pictures['count']} pictures of {pictures['folder']}",
+            x=0.01, ha="left", fontweight="bold",
+        )  # fmt: skip
+        fig.savefig(path)
+        plt.close(fig)
+
+
+def times(rows: Sequence[Row], path: Path) -> None:
+    """Seconds a megapixel each way, coders in the order of their BD-rate."""
+    with plt.rc_context(_STYLE):
+        fig, ax = plt.subplots(figsize=(9, 1.4 + 0.42 * len(rows)), layout="constrained")
+        low = min(min(r.encode, r.decode) for r in rows)
+        high = max(max(r.encode, r.decode) for r in rows)
+        colors = iter(_OURS)
+        for y, row in enumerate(rows):
+            color = next(colors) if row.ours else "#777777"
+            ax.plot([row.encode, row.decode], [y, y], color=color, lw=2, alpha=0.35, zorder=1)
+            ax.scatter(row.encode, y, s=58, color=color, zorder=3)
+            ax.scatter(row.decode, y, s=58, facecolor="white", edgecolor=color, lw=1.8, zorder=2)
+            first, last = sorted((row.encode, row.decode))
+            if first == last or last / first < 1.6:
+                ax.annotate(f"{row.encode:.2g} / {row.decode:.2g}", (last, y), (9, 0),
+                            textcoords="offset points", va="center", color=color)  # fmt: skip
+            else:
+                for value, offset, side in ((first, -9, "right"), (last, 9, "left")):
+                    ax.annotate(f"{value:.2g}", (value, y), (offset, 0), va="center", ha=side,
+                                textcoords="offset points", color=color)  # fmt: skip
+        ax.set_yticks(range(len(rows)), [_row_label(r) for r in rows])
+        for label, row in zip(ax.get_yticklabels(), rows, strict=True):
+            label.set_fontweight("bold" if row.ours else "normal")
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.set_xscale("log")
+        ax.set_xlim(low / 2.2, high * 2.2)
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.grid(axis="y", visible=False)
+        ax.set_xlabel("seconds a megapixel (filled: encode, hollow: decode)")
+        ax.set_title("Coding time; best BD-rate on top", loc="left", fontweight="bold")
+        fig.savefig(path)
+        plt.close(fig)
+
+
+def _row_label(row: Row) -> str:
+    if row.bd_psnr is None:
+        return row.name
+    return f"{row.name}   {row.bd_psnr:+.0f} %".replace("-", "−")
+
+
+def _lines(record: dict[str, Any], quality: str) -> list[_Line]:
+    lines = []
+    ours = iter(_OURS)
+    for coder in record["coders"]:
+        points = [(p["bpp"], p[quality]) for p in coder["points"] if p[quality] is not None]
+        if quality == "ms_ssim":
+            points = [(bpp, decibels(value)) for bpp, value in points]
+        if not points:
+            continue
+        if coder["ours"]:
+            lines.append(_Line(coder["name"], points, next(ours), "-", 2.8, True))
+        else:
+            color, style = _OTHERS.get(coder["name"], ("#777777", "-"))
+            lines.append(_Line(coder["name"], points, color, style, 1.4, False))
+    if quality == "psnr":
+        lines += [
+            _Line(f"{name}, published", [tuple(p) for p in peer["points"]], *_PUBLISHED, 1.6, False)
+            for name, peer in record["peers"].items()
+        ]
+    return lines
+
+
+def _curves(ax: Axes, lines: list[_Line]) -> None:
+    if not lines:
+        ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center")
+        return
+    # Our range of rates, from JPEG's useful quality up to a little above our best.
+    main = [p for line in lines if line.ours for p in line.points] or lines[0].points
+    right = 1.12 * max(bpp for bpp, _ in main)
+    lows, highs = zip(*(_span(line.points, right) for line in lines), strict=True)
+    best = max(quality for _, quality in main)
+    bottom = max(min(lows), min(quality for _, quality in main) - 3)
+    top = min(max(highs), best + 2.5)
+    ax.set_xlim(0, right)
+    ax.set_ylim(bottom, top)
+    ends = []
+    for line in sorted(lines, key=lambda line: line.ours):
+        x, y = zip(*line.points, strict=True)
+        ax.plot(x, y, line.style, color=line.color, lw=line.width, marker="o" if line.ours else "",
+                ms=5.5, zorder=3 if line.ours else 2)  # fmt: skip
+        ends.append((_end(line.points, right, top), line))
+    _label(ax, ends)
+
+
+def _span(points: list[tuple[float, float]], right: float) -> tuple[float, float]:
+    inside = [quality for bpp, quality in points if bpp <= right] or [points[0][1]]
+    return min(inside), max(inside)
+
+
+def _end(points: list[tuple[float, float]], right: float, top: float) -> tuple[float, float]:
+    """Where a curve leaves the frame, or ends inside it."""
+    for (x0, y0), (x1, y1) in pairwise(points):
+        share = min(
+            (right - x0) / (x1 - x0) if x1 > right else 1.0,
+            (top - y0) / (y1 - y0) if y1 > top else 1.0,
+        )
+        if share < 1:
+            return x0 + share * (x1 - x0), y0 + share * (y1 - y0)
+    return points[-1]
+
+
+def _label(ax: Axes, ends: list[tuple[tuple[float, float], _Line]]) -> None:
+    """Names in a column beside the frame, in the order of the curves, none on another."""
+    bottom, top = ax.get_ylim()
+    right = ax.get_xlim()[1]
+    gap = (top - bottom) * 0.042
+    ends = sorted(ends, key=lambda end: (end[0][1], -end[0][0]))
+    places = [y for (_, y), _ in ends]
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + gap)
+    over = places[-1] - top
+    if over > 0:  # push down again from the top
+        places[-1] = top
+        for i in range(len(places) - 2, -1, -1):
+            places[i] = min(places[i], places[i + 1] - gap)
+    for ((x, y), line), place in zip(ends, places, strict=True):
+        ax.annotate(
+            line.name,
+            (x, y),
+            (right * 1.03, place),
+            va="center",
+            color=line.color if line.style != ":" else "#8c8c8c",
+            fontweight="bold" if line.ours else "normal",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": line.color, "lw": 0.6, "alpha": 0.6,
+                        "shrinkA": 1, "shrinkB": 1},
+        )  # fmt: skip
