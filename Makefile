@@ -19,9 +19,11 @@ setup: $(READY) ## Make a virtual environment with everything in it
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet "torch==2.13.0" "setuptools>=68"
-	$(BIN)/pip install --quiet --no-build-isolation --editable ".[dev,bench]"
+	$(BIN)/pip install --quiet --no-build-isolation --editable ".[dev]"
 	$(BIN)/pip install --quiet --no-deps --only-binary :all: "compressai==1.2.8" \
 		|| echo "no compressai for this Python: the range coder runs in Python"
+	$(BIN)/pip install --quiet --only-binary :all: "pillow-jxl-plugin>=1.3" \
+		|| echo "no JPEG XL for this Python: make bench leaves it out"
 	@touch $@
 
 demo: $(READY) ## Encode and decode a real photograph, print bpp, PSNR and times

@@ -84,14 +84,14 @@ _avif = partial(_pillow, format="AVIF", subsampling="4:4:4")
 
 JPEG_444 = _jpeg("JPEG 4:4:4", subsampling="4:4:4")
 _JPEG_420 = _jpeg("JPEG 4:2:0", subsampling="4:2:0")
-_WEBP = _pillow("WebP", "WEBP", (1, 15, 40, 65, 80, 88), method=6)
+_WEBP = _pillow("WebP", "WEBP", (1, 15, 40, 65, 82, 92), method=6)
 _AVIF = (
-    _avif("AVIF", qualities=(15, 30, 42, 54, 66, 76), speed=6),
+    _avif("AVIF", qualities=(15, 30, 42, 54, 66, 80), speed=6),
     _avif(
-        "AVIF psnr", qualities=(5, 15, 26, 38, 50, 60), speed=6, advanced={"tune": "psnr"}
+        "AVIF psnr", qualities=(5, 15, 26, 38, 52, 70), speed=6, advanced={"tune": "psnr"}
     ),
     _avif(
-        "AVIF psnr slow", qualities=(5, 15, 26, 38, 50, 60), speed=4, advanced={"tune": "psnr"}
+        "AVIF psnr slow", qualities=(5, 20, 36, 52, 70), speed=4, advanced={"tune": "psnr"}
     ),
 )  # fmt: skip
 _JPEG_2000 = _pillow(

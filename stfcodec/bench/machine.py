@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 import PIL
@@ -12,7 +14,14 @@ from PIL import features
 
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "asimd",
                  "bf16", "i8mm")  # fmt: skip
-_LIBRARIES = {"jpg": "libjpeg", "webp": "libwebp", "avif": "libavif", "jpg_2000": "openjpeg"}
+_LIBRARIES = {
+    "libjpeg_turbo": "libjpeg-turbo",
+    "webp": "libwebp",
+    "avif": "libavif",
+    "jpg_2000": "openjpeg",
+}
+
+_JPEG_XL = "pillow-jxl-plugin"
 
 
 def describe() -> dict[str, str]:
@@ -56,8 +65,7 @@ def _system() -> str:
 
 
 def _library_versions() -> list[str]:
-    return [
-        f"{name} {version}"
-        for feature, name in _LIBRARIES.items()
-        if features.check(feature) and (version := features.version(feature))
-    ]
+    found = [f"{n} {v}" for feature, n in _LIBRARIES.items() if (v := features.version(feature))]
+    with suppress(metadata.PackageNotFoundError):
+        found.append(f"{_JPEG_XL} {metadata.version(_JPEG_XL)}")
+    return found

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from stfcodec.bench.summary import Summary
+from stfcodec.bench.processes import IMPORT_TORCH
+from stfcodec.bench.summary import Summary, signed
 
 
 def fill(page: Path, mark: str, lines: list[str]) -> None:
@@ -39,6 +41,10 @@ def render(record: dict[str, Any], summary: Summary, folder: str) -> str:
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
+def _paragraph(text: str) -> list[str]:
+    return textwrap.wrap(text, 100, break_long_words=False, break_on_hyphens=False)
+
+
 def _opening(record: dict[str, Any], folder: str) -> list[str]:
     pictures = record["pictures"]
     return [
@@ -46,67 +52,75 @@ def _opening(record: dict[str, Any], folder: str) -> list[str]:
         "",
         f"    {record['command']}",
         "",
-        f"This page, its plots and the data behind them ([JSON]({folder}/record.json), "
-        f"[CSV]({folder}/points.csv)) were",
-        f"written by that command in one run of {record['minutes']:.0f} minutes, on "
-        f"{pictures['count']} pictures of `{pictures['folder']}`",
-        f"({pictures['megapixels']:.1f} megapixels).",
+        *_paragraph(
+            f"This page, its plots and the data behind them ([JSON]({folder}/record.json), "
+            f"[CSV]({folder}/points.csv)) were written by that command, in one run of "
+            f"{record['minutes']:.0f} minutes on {pictures['count']} pictures of "
+            f"`{pictures['folder']}` ({pictures['megapixels']:.1f} megapixels)."
+        ),
         "",
         *table(["", "machine"], record["machine"].items()),
     ]
 
 
 def _comparison(record: dict[str, Any], summary: Summary, folder: str) -> list[str]:
-    lines = [
+    rows = (
+        (
+            f"**`{r.name}`**" if r.ours else r.name,
+            _percent(r.bd_psnr),
+            _percent(r.bd_ms_ssim),
+            f"{r.encode:.3f}",
+            f"{r.decode:.3f}",
+        )
+        for r in summary.rows
+    )
+    head = ["coder", "BD-rate, PSNR", "BD-rate, MS-SSIM", "encode, s/MP", "decode, s/MP"]
+    return [
         "## Against other codecs",
         "",
         f"![PSNR and MS-SSIM against bits per pixel]({folder}/rate-distortion.png)",
         "",
-    ]
-    for name, peer in record["peers"].items():
-        lines.append(f"* {name}, published: not measured here, but taken from {peer['source']}.")
-    if record["peers"]:
-        lines.append("")
-    lines += [
-        *table(
-            ["coder", "BD-rate, PSNR", "BD-rate, MS-SSIM", "encode, s/MP", "decode, s/MP"],
-            (
-                (
-                    f"**`{r.name}`**" if r.ours else r.name,
-                    _percent(r.bd_psnr),
-                    _percent(r.bd_ms_ssim),
-                    f"{r.encode:.3f}",
-                    f"{r.decode:.3f}",
-                )
-                for r in summary.rows
-            ),
-        ),
+        *_peers(record),
+        *table(head, rows),
         "",
-    ]
-    ranges = [
-        f"{low:.1f}–{high:.1f} dB of {name}"
-        for name, over in (("PSNR", summary.psnr), ("MS-SSIM", summary.ms_ssim))
-        if over
-        for low, high in [over]
-    ]
-    if ranges:
-        lines += [
-            "BD-rate: how many more bits than JPEG 4:4:4 of this run are needed for the same quality,",
-            f"averaged over the range that every coder covers ({', '.join(ranges)}); fewer is better.",
-            "The README's BD-rate covers the model's whole own range instead.",
-        ]
-    lines += [
-        "Times are medians over pictures and qualities, of library calls in one warmed-up process "
-        "from an array",
-        "in memory to a file's bytes and back; every coder may use every core.",
+        *_ranges(summary),
+        *_paragraph(
+            "Times are medians over pictures and qualities, of library calls in one warmed-up "
+            "process, from an array in memory to a file's bytes and back; every coder may use "
+            "every core."
+        ),
         "",
         f"![Coding time]({folder}/times.png)",
     ]
-    return lines
+
+
+def _peers(record: dict[str, Any]) -> list[str]:
+    if not record["peers"]:
+        return []
+    sources = [f"{name} from {peer['source']}" for name, peer in record["peers"].items()]
+    return [*_paragraph(f"Published curves, not measured here: {'; '.join(sources)}."), ""]
+
+
+def _ranges(summary: Summary) -> list[str]:
+    ranges = [
+        f"{over[0]:.1f}–{over[1]:.1f} dB of {name}"
+        for name, over in (("PSNR", summary.psnr), ("MS-SSIM", summary.ms_ssim))
+        if over
+    ]
+    if not ranges:
+        return []
+    return [
+        *_paragraph(
+            "BD-rate: how many more bits than JPEG 4:4:4 of this run the same quality takes, "
+            f"averaged over the range that all coders cover ({', '.join(ranges)}); less is "
+            "better. The README's BD-rate covers a model's whole own range instead."
+        ),
+        "",
+    ]
 
 
 def _our_points(record: dict[str, Any]) -> list[str]:
-    rows = [
+    rows = (
         (
             f"`{c['name']}`",
             f"{p['quality']:g}",
@@ -119,7 +133,7 @@ def _our_points(record: dict[str, Any]) -> list[str]:
         for c in record["coders"]
         if c["ours"]
         for p in c["points"]
-    ]
+    )
     head = ["model", "quality", "bpp", "PSNR, dB", "MS-SSIM", "encode, s/MP", "decode, s/MP"]
     return ["## Our models at each quality", "", *table(head, rows)]
 
@@ -129,21 +143,22 @@ def _memory(record: dict[str, Any]) -> list[str]:
     if not measured:
         return []
     height, width = record["memory_picture"]
-    rows = [
+    rows = (
         (
             f"`{c['name']}`" if c["ours"] else c["name"],
-            f"{c['memory']['encode']:,.0f}",
-            f"{c['memory']['decode']:,.0f}",
+            f"{c['memory']['encode']:.0f}",
+            f"{c['memory']['decode']:.0f}",
         )
         for c in measured
-    ]
+    )
     return [
         "## Memory",
         "",
-        f"Peak resident memory, MiB, of a process that codes one picture of {width}×{height} "
-        f"({width * height / 1e6:.1f} megapixels)",
-        "at the coder's middle quality; Python, libraries and the picture itself "
-        f"({3 * width * height / 2**20:.0f} MiB) are in it.",
+        *_paragraph(
+            f"Peak resident memory, MiB, of a process that codes one picture of {width}×{height} "
+            f"({width * height / 1e6:.1f} megapixels) at the coder's middle quality; Python, "
+            f"libraries and the picture itself ({3 * width * height / 2**20:.0f} MiB) are in it."
+        ),
         "",
         *table(["coder", "encode", "decode"], rows),
     ]
@@ -153,98 +168,90 @@ def _start_up(record: dict[str, Any]) -> list[str]:
     times = record["start_up"]
     if not times:
         return []
+    torch = times[IMPORT_TORCH]
+    rows = (
+        (f"`{name}`", f"{t:.2f}", signed(t - torch, 2) if "code " in name else "–")
+        for name, t in times.items()
+    )
     return [
         "## Start-up",
         "",
         "Wall time of whole processes, median; the picture has 64×64 pixels.",
         "",
-        *table(
-            ["command", "seconds", "beyond `import torch`"],
-            (
-                (
-                    f"`{name}`",
-                    f"{t:.2f}",
-                    f"{t - next(iter(times.values())):+.2f}" if "code" in name.split()[1] else "–",
-                )
-                for name, t in times.items()
-            ),
-        ),
+        *table(["command", "seconds", "beyond `import torch`"], rows),
     ]
 
 
 def _folder(record: dict[str, Any]) -> list[str]:
     if not record["folder"]:
         return []
-    some = next(iter(record["folder"].values()))
+    rows = (
+        (
+            f"{name}, {f['pictures']} pictures",
+            f"{f['together']:.1f}",
+            f"{f['one_by_one']:.1f}",
+            f"{f['one_by_one'] / f['together']:.1f} ×",
+        )
+        for name, f in record["folder"].items()
+    )
     return [
         "## Folders",
         "",
-        f"{some['pictures']} pictures, {some['megapixels']:.1f} megapixels, default model and "
-        "quality: `stfcodec encode FOLDER -r` against one",
-        "process a file, one after another; whole wall time, start-up included.",
-        "",
-        *table(
-            ["", "folder, s", "one process a file, s", "throughput"],
-            (
-                (
-                    name,
-                    f"{f['together']:.1f}",
-                    f"{f['one_by_one']:.1f}",
-                    f"{f['one_by_one'] / f['together']:.1f} ×",
-                )
-                for name, f in record["folder"].items()
-            ),
+        *_paragraph(
+            "`stfcodec encode FOLDER -r` (and `decode`) against one process a file, one after "
+            "another, with the default model and quality; whole wall time, start-up included."
         ),
+        "",
+        *table(["", "folder, s", "one process a file, s", "throughput"], rows),
     ]
 
 
 def _speedup(record: dict[str, Any]) -> list[str]:
     if not record["speedup"]:
         return []
-    rows = []
+    rows: list[Sequence[str]] = []
     for name, s in record["speedup"].items():
         published = s["published"]
         rows.append((f"`{name}`", "published", *(f"{t:.2f}" for t in published.values()), "", ""))
         for way, ours in s["ours"].items():
             ratios = (f"{published[k] / ours[k]:.1f} ×" for k in ours)
             rows.append(("", way, *(f"{t:.2f}" for t in ours.values()), *ratios))
+    rates = ", ".join(f"`{name}` {s['bpp']:.2f} bpp" for name, s in record["speedup"].items())
     head = ["model", "by", "encode, s/MP", "decode, s/MP", "encode, faster", "decode, faster"]
     return [
         "## Paper size, against the published algorithm",
         "",
-        "The published algorithm (`stfcodec/bench/published.py`) is the authors' code in its "
-        "terms: eager float32,",
-        "NCHW, symbols through Python lists. Both take turns on one 768×512 picture. The weights "
-        "are stand-ins, spread",
-        "so that the picture takes about as many bits as with trained ones ("
-        + ", ".join(f"`{n}` {s['bpp']:.2f} bpp" for n, s in record["speedup"].items())
-        + ").",
+        *_paragraph(
+            "The published algorithm (`stfcodec/bench/published.py`): eager float32, NCHW, mean "
+            "and scale networks apart, symbols through Python lists. All take turns on one "
+            "768×512 picture. The weights are stand-ins, spread so that the picture takes about "
+            f"as many bits as with trained ones ({rates})."
+        ),
         "",
         *table(head, rows),
     ]
 
 
 def _method(record: dict[str, Any]) -> list[str]:
+    rows = (
+        (c["name"], f"`{c['settings']}`", ", ".join(f"{p['quality']:g}" for p in c["points"]))
+        for c in record["coders"]
+    )
+    absent = [f"Not measured: {name} ({why})." for name, why in record["absent"].items()]
     return [
         "## What was run",
         "",
-        *table(
-            ["coder", "options", "qualities"],
-            (
-                (c["name"], f"`{c['settings']}`",
-                 ", ".join(f"{p['quality']:g}" for p in c["points"]))
-                for c in record["coders"]
-            ),
-        ),
+        *table(["coder", "options", "qualities"], rows),
         "",
-        *(f"Not measured: {name} ({why})." for name, why in record["absent"].items()),
-        "bpp from whole files; PSNR (over all samples of a picture) and MS-SSIM (five scales, "
-        "mean over R, G and B) from",
-        "decoded 8-bit RGB; all three are means over the pictures. AVIF and JPEG XL are tuned to "
-        "look good, not for PSNR;",
-        "“AVIF psnr” is told to go for PSNR, and “slow” is speed 4 instead of 6.",
-    ]  # fmt: skip
+        *_paragraph(
+            "bpp from whole files; PSNR (over all samples of a picture) and MS-SSIM (five scales, "
+            "mean over R, G and B) from decoded 8-bit RGB; all three are means over the pictures. "
+            "AVIF and JPEG XL are tuned to look good rather than for PSNR; “AVIF psnr” goes for "
+            "PSNR, and “slow” is speed 4 instead of 6."
+        ),
+        *absent,
+    ]
 
 
 def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.1f} %".replace("-", "−")
+    return "–" if value is None else f"{signed(value, 1)} %"

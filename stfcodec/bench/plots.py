@@ -12,9 +12,10 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 from stfcodec.bench.metrics import decibels
-from stfcodec.bench.summary import Row
+from stfcodec.bench.summary import Row, signed
 
 _OURS = ("#0b5fc0", "#d2491f", "#1b7f3b")
 _OTHERS = {
@@ -106,7 +107,7 @@ def times(rows: Sequence[Row], path: Path) -> None:
 def _row_label(row: Row) -> str:
     if row.bd_psnr is None:
         return row.name
-    return f"{row.name}   {row.bd_psnr:+.0f} %".replace("-", "−")
+    return f"{row.name}   {signed(row.bd_psnr, 0)} %"
 
 
 def _lines(record: dict[str, Any], quality: str) -> list[_Line]:
@@ -135,64 +136,74 @@ def _curves(ax: Axes, lines: list[_Line]) -> None:
     if not lines:
         ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center")
         return
-    # Our range of rates, from JPEG's useful quality up to a little above our best.
+    # Up to somewhat above our highest rate; down to somewhat below our lowest quality.
     main = [p for line in lines if line.ours for p in line.points] or lines[0].points
-    right = 1.12 * max(bpp for bpp, _ in main)
-    lows, highs = zip(*(_span(line.points, right) for line in lines), strict=True)
-    best = max(quality for _, quality in main)
-    bottom = max(min(lows), min(quality for _, quality in main) - 3)
-    top = min(max(highs), best + 2.5)
+    right = 1.25 * max(bpp for bpp, _ in main)
+    ends = [(_end(line.points, right), line) for line in lines]
     ax.set_xlim(0, right)
-    ax.set_ylim(bottom, top)
-    ends = []
-    for line in sorted(lines, key=lambda line: line.ours):
+    ax.set_ylim(
+        min(quality for _, quality in main) - 2.5, max(quality for (_, quality), _ in ends) + 0.4
+    )
+    for _, line in ends:
         x, y = zip(*line.points, strict=True)
-        ax.plot(x, y, line.style, color=line.color, lw=line.width, marker="o" if line.ours else "",
-                ms=5.5, zorder=3 if line.ours else 2)  # fmt: skip
-        ends.append((_end(line.points, right, top), line))
-    _label(ax, ends)
-
-
-def _span(points: list[tuple[float, float]], right: float) -> tuple[float, float]:
-    inside = [quality for bpp, quality in points if bpp <= right] or [points[0][1]]
-    return min(inside), max(inside)
-
-
-def _end(points: list[tuple[float, float]], right: float, top: float) -> tuple[float, float]:
-    """Where a curve leaves the frame, or ends inside it."""
-    for (x0, y0), (x1, y1) in pairwise(points):
-        share = min(
-            (right - x0) / (x1 - x0) if x1 > right else 1.0,
-            (top - y0) / (y1 - y0) if y1 > top else 1.0,
+        ax.plot(
+            x,
+            y,
+            line.style,
+            color=line.color,
+            lw=line.width,
+            marker="o" if line.ours else "",
+            ms=5.5,
+            zorder=3 if line.ours else 2,
         )
-        if share < 1:
-            return x0 + share * (x1 - x0), y0 + share * (y1 - y0)
+    # A curve that leaves the frame has its name beside it, one that ends before has it there.
+    edge = 0.9 * right
+    _label(ax, [((right, y), line) for (x, y), line in ends if x >= edge])
+    _label(ax, [end for end in ends if end[0][0] < edge])
+
+
+def _end(points: list[tuple[float, float]], right: float) -> tuple[float, float]:
+    """Where a curve leaves the frame on the right, or ends before."""
+    for (x0, y0), (x1, y1) in pairwise(points):
+        if x1 > right:
+            return right, y0 + (right - x0) / (x1 - x0) * (y1 - y0)
     return points[-1]
 
 
 def _label(ax: Axes, ends: list[tuple[tuple[float, float], _Line]]) -> None:
-    """Names in a column beside the frame, in the order of the curves, none on another."""
+    """Names to the right of their curves' ends, none on another."""
     bottom, top = ax.get_ylim()
-    right = ax.get_xlim()[1]
-    gap = (top - bottom) * 0.042
-    ends = sorted(ends, key=lambda end: (end[0][1], -end[0][0]))
-    places = [y for (_, y), _ in ends]
-    for i in range(1, len(places)):
-        places[i] = max(places[i], places[i - 1] + gap)
-    over = places[-1] - top
-    if over > 0:  # push down again from the top
-        places[-1] = top
-        for i in range(len(places) - 2, -1, -1):
-            places[i] = min(places[i], places[i + 1] - gap)
-    for ((x, y), line), place in zip(ends, places, strict=True):
+    gap = (top - bottom) * 0.037
+    ends = sorted(ends, key=lambda end: end[0][1])
+    heights = _spread([y for (_, y), _ in ends], gap)
+    for ((x, _), line), height in zip(ends, heights, strict=True):
         ax.annotate(
             line.name,
-            (x, y),
-            (right * 1.03, place),
+            (x, height),
+            (8, 0),
+            textcoords="offset points",
             va="center",
-            color=line.color if line.style != ":" else "#8c8c8c",
+            color=line.color if line.style != ":" else "#808080",
             fontweight="bold" if line.ours else "normal",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": line.color, "lw": 0.6, "alpha": 0.6,
-                        "shrinkA": 1, "shrinkB": 1},
-        )  # fmt: skip
+            path_effects=[withStroke(linewidth=3, foreground="white")],
+            zorder=5,
+        )
+
+
+def _spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Rising heights moved as little as keeps them `gap` apart: crowded ones around their mean."""
+    groups: list[list[float]] = []
+    for height in heights:
+        groups.append([height])
+        while len(groups) > 1 and _bottom(groups[-1], gap) - _top(groups[-2], gap) < gap:
+            groups[-2:] = [groups[-2] + groups[-1]]
+    return [_bottom(group, gap) + i * gap for group in groups for i in range(len(group))]
+
+
+def _bottom(group: Sequence[float], gap: float) -> float:
+    return sum(group) / len(group) - gap * (len(group) - 1) / 2
+
+
+def _top(group: Sequence[float], gap: float) -> float:
+    return sum(group) / len(group) + gap * (len(group) - 1) / 2

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 Step = Callable[[], object]
+IMPORT_TORCH = 'python -c "import torch"'
 
 
 class Folder(NamedTuple):
@@ -40,7 +41,7 @@ def start_up(rounds: int, step: Step = lambda: None) -> dict[str, float]:
         Image.fromarray(picture).save(folder / "a.png")
         encode = ["encode", str(folder / "a.png"), "-o", str(folder / "a.stf"), "-f"]
         commands = {
-            'python -c "import torch"': [sys.executable, "-c", "import torch"],
+            IMPORT_TORCH: [sys.executable, "-c", "import torch"],
             "stfcodec --version": _stfcodec("--version"),
             "stfcodec encode a.png": _stfcodec(*encode),
             "stfcodec info a.stf": _stfcodec("info", str(folder / "a.stf")),

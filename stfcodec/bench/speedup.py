@@ -111,11 +111,11 @@ def _last_rows(model: CompressionModel) -> list[Tensor]:
     """The parameters whose rows are what y's channels are made of."""
     if isinstance(model, WACNN):
         layer = model.g_a[-2]
-        return [layer.weight, layer.bias]
+        return list(layer.parameters())
     assert isinstance(model, STF)
     merge, last = model.layers[-2].downsample, model.layers[-1]
     parts = [m for block in last.blocks for m in (block.attn.proj, block.mlp.fc2)]
-    return [merge.reduction.weight, *(t for m in parts for t in (m.weight, m.bias))]
+    return [p for m in (merge.reduction, *parts) for p in m.parameters()]
 
 
 def _expect(model: CompressionModel, y: Tensor) -> None:

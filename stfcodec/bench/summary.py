@@ -55,6 +55,11 @@ def summarise(record: dict[str, Any]) -> Summary:
     return Summary(rows, psnr_range, ms_ssim_range)
 
 
+def signed(value: float, digits: int) -> str:
+    """With a sign always, and a true minus."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
+
+
 def _curve(coder: dict[str, Any], quality: str) -> Curve:
     points = [(p["bpp"], p[quality]) for p in coder["points"] if p[quality] is not None]
     return [(b, decibels(q)) for b, q in points] if quality == "ms_ssim" else points
