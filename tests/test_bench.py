@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from PIL import Image
 
 from stfcodec.bench import memory, published, rates, speedup, summary
 from stfcodec.bench.__main__ import main
-from stfcodec.bench.coders import JPEG_444, available, by_name
+from stfcodec.bench.coders import JPEG_444, available, by_name, by_way
 from stfcodec.bench.page import fill, table
 from stfcodec.bench.published import Published
 from stfcodec.models.entropy_model import CodedLatents
@@ -117,7 +119,7 @@ def test_points_are_means_over_the_pictures() -> None:
 
 def test_another_size_is_an_error() -> None:
     coder = by_name(JPEG_444.name)
-    broken = type(coder)(**{**coder.__dict__, "decode": lambda data: coder.decode(data)[1:]})
+    broken = replace(coder, decode=lambda data: coder.decode(data)[1:])
     with pytest.raises(ValueError, match="JPEG 4:4:4 made"):
         rates.code(broken, 50, photo(64))
 
@@ -138,6 +140,23 @@ def test_mosaic_is_filled_by_the_pictures() -> None:
     canvas = memory.mosaic([a, b], 7, 8)
     assert set(np.unique(canvas)) == {1, 2}
     assert (canvas[:4, :6] == 1).all() and (canvas[:4, 6:] == 2).all()
+
+
+def test_ways_ask_and_clean_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str | None] = []
+
+    def encode(array: np.ndarray, quality: float) -> bytes:
+        seen.append(os.environ.get("STFCODEC_PRECISION"))
+        return JPEG_444.encode(array, quality)
+
+    coder = by_way(replace(JPEG_444, encode=encode), "float32 transforms")
+    for before in (None, "bfloat16"):
+        if before is not None:
+            monkeypatch.setenv("STFCODEC_PRECISION", before)
+        rates.code(coder, 50, photo(64))
+        assert os.environ.get("STFCODEC_PRECISION") == before
+    assert seen == ["float32", "float32"]
+    assert coder.qualities == (JPEG_444.middle,)
 
 
 # ------------------------------------------------------------------------------ the page
@@ -194,7 +213,7 @@ def test_a_small_run_writes_everything(tmp_path: Path) -> None:
         Image.fromarray(photo(400)[90 * i :, 100 * i :][:300, :300]).save(pictures / f"{i}.png")
     out = tmp_path / "out"
     arguments = [str(pictures), "--quick", "--crop", "176", "--out", str(out)]
-    skipped = ["--skip", "speedup", "--skip", "memory", "--skip", "folder"]
+    skipped = ["--skip", "speedup", "--skip", "memory", "--skip", "folder", "--skip", "precision"]
     done = CliRunner().invoke(main, [*arguments, *skipped], catch_exceptions=False)
     assert done.exit_code == 0
     record = json.loads((out / "benchmarks" / "record.json").read_text())

@@ -7,8 +7,10 @@ use every core, as it does by default.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +20,12 @@ from PIL import Image, features
 import stfcodec
 from stfcodec.models import registry, store
 from stfcodec.models.registry import ModelInfo
+
+WAYS: dict[str, dict[str, str]] = {
+    "as it comes": {},
+    "float32 transforms": {"STFCODEC_PRECISION": "float32"},
+}
+"""Our own ways to code that are compared, each with the environment that asks for it."""
 
 WHOLE_QUALITIES = tuple(range(1, len(registry.LAMBDAS) + 1))
 
@@ -49,6 +57,35 @@ def ours(info: ModelInfo) -> Coder:
         decode=lambda data: np.asarray(stfcodec.decode(data)),
         ours=True,
     )
+
+
+@contextmanager
+def environment(way: str) -> Iterator[None]:
+    """Codes one of WAYS inside."""
+    before = {name: os.environ.pop(name, None) for name in WAYS[way]}
+    os.environ.update(WAYS[way])
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
+
+
+def by_way(coder: Coder, way: str) -> Coder:
+    """One of our coders in one of WAYS, at its middle quality only."""
+
+    def encode(array: np.ndarray, quality: float) -> bytes:
+        with environment(way):
+            return coder.encode(array, quality)
+
+    def decode(data: bytes) -> np.ndarray:
+        with environment(way):
+            return coder.decode(data)
+
+    name = f"{coder.name}, {way}"
+    return replace(coder, name=name, qualities=(coder.middle,), encode=encode, decode=decode)
 
 
 def _pillow(

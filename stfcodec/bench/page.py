@@ -32,6 +32,7 @@ def render(record: dict[str, Any], summary: Summary, folder: str) -> str:
         _opening(record, folder),
         _comparison(record, summary, folder),
         _our_points(record),
+        _ways(record),
         _memory(record),
         _start_up(record),
         _folder(record),
@@ -136,6 +137,30 @@ def _our_points(record: dict[str, Any]) -> list[str]:
     )
     head = ["model", "quality", "bpp", "PSNR, dB", "MS-SSIM", "encode, s/MP", "decode, s/MP"]
     return ["## Our models at each quality", "", *table(head, rows)]
+
+
+def _ways(record: dict[str, Any]) -> list[str]:
+    if not record["ways"]:
+        return []
+    rows = (
+        (
+            w["name"],
+            f"{w['quality']:g}",
+            f"{w['bpp']:.4f}",
+            f"{w['psnr']:.3f}",
+            f"{w['encode_s_per_mp']:.3f}",
+            f"{w['decode_s_per_mp']:.3f}",
+        )
+        for w in record["ways"]
+    )
+    head = ["model", "quality", "bpp", "PSNR, dB", "encode, s/MP", "decode, s/MP"]
+    return [
+        "## Precision",
+        "",
+        "`STFCODEC_PRECISION=float32` against what the machine chooses by itself, in turns.",
+        "",
+        *table(head, rows),
+    ]
 
 
 def _memory(record: dict[str, Any]) -> list[str]:

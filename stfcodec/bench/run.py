@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from stfcodec.bench import machine, memory, peers, processes, published, rates, speedup
-from stfcodec.bench.coders import Coder, available
+from stfcodec.bench.coders import WAYS, Coder, available, by_way
 
 _PICTURES = {".png", ".bmp", ".tif", ".tiff", ".ppm", ".webp", ".jpg", ".jpeg"}
 
@@ -59,6 +59,7 @@ def measure(
         "memory_picture": None,
         "start_up": {},
         "folder": {},
+        "ways": [],
         "speedup": {},
     }
     if folder.resolve().name.lower() == "kodak" and len(images) == 24 and crop is None:
@@ -104,6 +105,15 @@ def _folder(
     record["folder"] = {name: f._asdict() for name, f in found.items()}
 
 
+def _ways(
+    record: dict[str, Any], images: Sequence[np.ndarray], coders: Sequence[Coder], quick: bool
+) -> None:
+    compared = [by_way(coder, way) for coder in coders if coder.ours for way in WAYS]
+    with _progress("precision", len(images) * len(compared)) as step:
+        points = rates.measure(compared, images, similarity=False, step=step)
+    record["ways"] = [{"name": name, **p.to_json()} for name, (p,) in points.items()]
+
+
 def _speedup(
     record: dict[str, Any], images: Sequence[np.ndarray], coders: Sequence[Coder], quick: bool
 ) -> None:
@@ -112,7 +122,7 @@ def _speedup(
         return
     picture = memory.mosaic(images, 512, 768)
     rounds = 1 if quick else 5
-    steps = (rounds + 1) * (1 + len(speedup.WAYS))
+    steps = (rounds + 1) * (1 + len(WAYS))
     with _progress("published algorithm", len(speedup.PAPER) * steps) as step:
         for info in speedup.PAPER:
             made = speedup.measure(info, picture, rounds, step)
@@ -123,7 +133,13 @@ def _speedup(
             }
 
 
-PARTS = {"memory": _memory, "start-up": _start_up, "folder": _folder, "speedup": _speedup}
+PARTS = {
+    "memory": _memory,
+    "start-up": _start_up,
+    "folder": _folder,
+    "precision": _ways,
+    "speedup": _speedup,
+}
 
 
 def _read(folder: Path, limit: int | None, crop: int | None) -> list[np.ndarray]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import stfcodec
+from stfcodec.bench.coders import WAYS, environment
 from stfcodec.bench.published import Published
 from stfcodec.models import registry, weights
 from stfcodec.models.build import build
@@ -28,10 +29,6 @@ PAPER = tuple(i for i in registry.MODELS if not i.variable_rate)
 _LARGEST, _RATIO = 16.0, 0.893
 """Spread of the first channel of y, and of each channel to the one before it: about 0.7
 bits a pixel, most channels empty, as in a trained model at middle quality."""
-
-
-WAYS: dict[str, dict[str, Any]] = {"stfcodec": {}}
-"""Our own ways to code that are compared, each with its options of `stfcodec.encode`."""
 
 
 class Seconds(NamedTuple):
@@ -58,28 +55,40 @@ def measure(
         path = Path(folder, "stand-in.safetensors")
         weights.save(stand_in(info, picture), path)
         published = Published(weights.load(info, path), info.widths)
+
+        def encode(picture: np.ndarray) -> bytes:
+            return stfcodec.encode(picture, info.name, 1, "cpu", path)
+
+        def decode(data: bytes) -> np.ndarray:
+            return np.asarray(stfcodec.decode(data, "cpu", path))
+
         times: dict[str, list[Seconds]] = {}
         for round_ in range(rounds + 1):
-            for name, options in (("published", None), *WAYS.items()):
-                start = time.perf_counter()
-                if options is None:
-                    strings = published.encode(picture)
-                else:
-                    data = stfcodec.encode(picture, info.name, 1, "cpu", path, **options)
-                coded = time.perf_counter()
-                if options is None:
-                    published.decode(strings)
-                else:
-                    np.asarray(stfcodec.decode(data, "cpu", path, **options))
-                done = time.perf_counter()
+            taken = {"published": _time(published.encode, published.decode, picture)}
+            for way in WAYS:
+                with environment(way):
+                    taken[way] = _time(encode, decode, picture)
+            for name, seconds in taken.items():
                 if round_:
-                    times.setdefault(name, []).append(Seconds(coded - start, done - coded))
+                    times.setdefault(name, []).append(seconds)
                 step()
+        bits = 8 * len(encode(picture))
     medians = {
         name: Seconds(*(round(median(t) / megapixels, 3) for t in zip(*found, strict=True)))
         for name, found in times.items()
     }
-    return Speedup(round(8 * len(data) / megapixels / 1e6, 3), medians.pop("published"), medians)
+    bpp = round(bits / megapixels / 1e6, 3)
+    return Speedup(bpp, medians.pop("published"), medians)
+
+
+def _time(
+    encode: Callable[[np.ndarray], Any], decode: Callable[[Any], object], picture: np.ndarray
+) -> Seconds:
+    start = time.perf_counter()
+    data = encode(picture)
+    coded = time.perf_counter()
+    decode(data)
+    return Seconds(coded - start, time.perf_counter() - coded)
 
 
 @torch.no_grad()
