@@ -125,16 +125,16 @@ _WEBP = _pillow("WebP", "WEBP", (1, 15, 40, 65, 82, 92), method=6)
 _AVIF = (
     _avif("AVIF", qualities=(15, 30, 42, 54, 66, 80), speed=6),
     _avif(
-        "AVIF psnr", qualities=(5, 15, 26, 38, 52, 70), speed=6, advanced={"tune": "psnr"}
+        "AVIF psnr", qualities=(4, 15, 28, 42, 58, 78), speed=6, advanced={"tune": "psnr"}
     ),
     _avif(
-        "AVIF psnr slow", qualities=(5, 20, 36, 52, 70), speed=4, advanced={"tune": "psnr"}
+        "AVIF psnr slow", qualities=(4, 22, 40, 58, 78), speed=4, advanced={"tune": "psnr"}
     ),
 )  # fmt: skip
 _JPEG_2000 = _pillow(
     "JPEG 2000",
     "JPEG2000",
-    (110, 70, 45, 30, 20, 13),
+    (160, 90, 50, 30, 18, 11),
     lambda ratio: {"quality_layers": [ratio]},
     quality_mode="rates",
     irreversible=True,

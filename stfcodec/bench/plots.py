@@ -84,11 +84,11 @@ def times(rows: Sequence[Row], path: Path) -> None:
             ax.scatter(row.decode, y, s=58, facecolor="white", edgecolor=color, lw=1.8, zorder=2)
             first, last = sorted((row.encode, row.decode))
             if first == last or last / first < 1.6:
-                ax.annotate(f"{row.encode:.2g} / {row.decode:.2g}", (last, y), (9, 0),
+                ax.annotate(f"{_digits(row.encode)} / {_digits(row.decode)}", (last, y), (9, 0),
                             textcoords="offset points", va="center", color=color)  # fmt: skip
             else:
                 for value, offset, side in ((first, -9, "right"), (last, 9, "left")):
-                    ax.annotate(f"{value:.2g}", (value, y), (offset, 0), va="center", ha=side,
+                    ax.annotate(_digits(value), (value, y), (offset, 0), va="center", ha=side,
                                 textcoords="offset points", color=color)  # fmt: skip
         ax.set_yticks(range(len(rows)), [_row_label(r) for r in rows])
         for label, row in zip(ax.get_yticklabels(), rows, strict=True):
@@ -102,6 +102,11 @@ def times(rows: Sequence[Row], path: Path) -> None:
         ax.set_title("Coding time; best BD-rate on top", loc="left", fontweight="bold")
         fig.savefig(path)
         plt.close(fig)
+
+
+def _digits(value: float) -> str:
+    """Two significant digits, zeros too."""
+    return f"{value:#.2g}".removesuffix(".")
 
 
 def _row_label(row: Row) -> str:
