@@ -164,7 +164,9 @@ def _curves(ax: Axes, lines: list[_Line]) -> None:
     # A curve that leaves the frame has its name beside it, one that ends before has it there.
     edge = 0.9 * right
     _label(ax, [((right, y), line) for (x, y), line in ends if x >= edge])
-    _label(ax, [end for end in ends if end[0][0] < edge])
+    inside = [end for end in ends if end[0][0] < edge]
+    _label(ax, [end for end in inside if end[1].style != ":"])
+    _label(ax, [end for end in inside if end[1].style == ":"], left=True)
 
 
 def _end(points: list[tuple[float, float]], right: float) -> tuple[float, float]:
@@ -175,8 +177,8 @@ def _end(points: list[tuple[float, float]], right: float) -> tuple[float, float]
     return points[-1]
 
 
-def _label(ax: Axes, ends: list[tuple[tuple[float, float], _Line]]) -> None:
-    """Names to the right of their curves' ends, none on another."""
+def _label(ax: Axes, ends: list[tuple[tuple[float, float], _Line]], left: bool = False) -> None:
+    """Names to the right (or to the left and above) of their curves' ends, none on another."""
     bottom, top = ax.get_ylim()
     gap = (top - bottom) * 0.037
     ends = sorted(ends, key=lambda end: end[0][1])
@@ -185,9 +187,10 @@ def _label(ax: Axes, ends: list[tuple[tuple[float, float], _Line]]) -> None:
         ax.annotate(
             line.name,
             (x, height),
-            (8, 0),
+            (-6, 14) if left else (8, 0),
             textcoords="offset points",
             va="center",
+            ha="right" if left else "left",
             color=line.color if line.style != ":" else "#808080",
             fontweight="bold" if line.ours else "normal",
             annotation_clip=False,
