@@ -101,8 +101,7 @@ def _pillow(
         return buffer.getvalue()
 
     listed = ", ".join(f"{k}={v!r}" for k, v in options.items())
-    return Coder(name, f"Pillow {format}, {listed}" if listed else f"Pillow {format}", qualities,
-                 encode, _decode)  # fmt: skip
+    return Coder(name, f"Pillow {format}, {listed}", qualities, encode, _decode)
 
 
 def _decode(data: bytes) -> np.ndarray:
@@ -122,15 +121,12 @@ _avif = partial(_pillow, format="AVIF", subsampling="4:4:4")
 JPEG_444 = _jpeg("JPEG 4:4:4", subsampling="4:4:4")
 _JPEG_420 = _jpeg("JPEG 4:2:0", subsampling="4:2:0")
 _WEBP = _pillow("WebP", "WEBP", (1, 15, 40, 65, 82, 92), method=6)
+_FOR_PSNR = {"tune": "psnr"}
 _AVIF = (
     _avif("AVIF", qualities=(15, 30, 42, 54, 66, 80), speed=6),
-    _avif(
-        "AVIF psnr", qualities=(4, 15, 28, 42, 58, 78), speed=6, advanced={"tune": "psnr"}
-    ),
-    _avif(
-        "AVIF psnr slow", qualities=(4, 22, 40, 58, 78), speed=4, advanced={"tune": "psnr"}
-    ),
-)  # fmt: skip
+    _avif("AVIF psnr", qualities=(4, 15, 28, 42, 58, 78), speed=6, advanced=_FOR_PSNR),
+    _avif("AVIF psnr slow", qualities=(4, 22, 40, 58, 78), speed=4, advanced=_FOR_PSNR),
+)
 _JPEG_2000 = _pillow(
     "JPEG 2000",
     "JPEG2000",

@@ -46,8 +46,8 @@ def measure(coder: Coder, picture: np.ndarray) -> Memory:
     with TemporaryDirectory() as folder:
         source, stream = Path(folder, "picture.npy"), Path(folder, "stream")
         np.save(source, picture)
-        return Memory(*(_peak("encode", coder, source, stream),
-                        _peak("decode", coder, source, stream)))  # fmt: skip
+        encode = _peak("encode", coder, source, stream)
+        return Memory(encode, _peak("decode", coder, source, stream))
 
 
 def _peak(direction: str, coder: Coder, source: Path, stream: Path) -> float:

@@ -17,7 +17,8 @@ from matplotlib.patheffects import withStroke
 from stfcodec.bench.metrics import decibels
 from stfcodec.bench.summary import Row, signed
 
-_OURS = ("#0b5fc0", "#d2491f", "#1b7f3b")
+_OURS = {"wacnn-lite": "#0b5fc0", "stf-lite": "#d2491f"}
+_ANOTHER_OF_OURS = "#1b7f3b"
 _OTHERS = {
     "JPEG 4:4:4": ("#8a8a8a", "-"),
     "JPEG 4:2:0": ("#8a8a8a", "--"),
@@ -64,8 +65,10 @@ def rate_distortion(record: dict[str, Any], path: Path) -> None:
         pictures = record["pictures"]
         fig.suptitle(
             f"Rate and distortion, mean of {pictures['count']} pictures of {pictures['folder']}",
-            x=0.01, ha="left", fontweight="bold",
-        )  # fmt: skip
+            x=0.01,
+            ha="left",
+            fontweight="bold",
+        )
         fig.savefig(path)
         plt.close(fig)
 
@@ -76,20 +79,17 @@ def times(rows: Sequence[Row], path: Path) -> None:
         fig, ax = plt.subplots(figsize=(9, 1.4 + 0.42 * len(rows)), layout="constrained")
         low = min(min(r.encode, r.decode) for r in rows)
         high = max(max(r.encode, r.decode) for r in rows)
-        colors = iter(_OURS)
         for y, row in enumerate(rows):
-            color = next(colors) if row.ours else "#777777"
+            color = _OURS.get(row.name, _ANOTHER_OF_OURS) if row.ours else "#777777"
             ax.plot([row.encode, row.decode], [y, y], color=color, lw=2, alpha=0.35, zorder=1)
             ax.scatter(row.encode, y, s=58, color=color, zorder=3)
             ax.scatter(row.decode, y, s=58, facecolor="white", edgecolor=color, lw=1.8, zorder=2)
             first, last = sorted((row.encode, row.decode))
-            if first == last or last / first < 1.6:
-                ax.annotate(f"{_digits(row.encode)} / {_digits(row.decode)}", (last, y), (9, 0),
-                            textcoords="offset points", va="center", color=color)  # fmt: skip
+            if last < 1.6 * first:
+                _beside(ax, f"{_digits(row.encode)} / {_digits(row.decode)}", last, y, color)
             else:
-                for value, offset, side in ((first, -9, "right"), (last, 9, "left")):
-                    ax.annotate(_digits(value), (value, y), (offset, 0), va="center", ha=side,
-                                textcoords="offset points", color=color)  # fmt: skip
+                _beside(ax, _digits(last), last, y, color)
+                _beside(ax, _digits(first), first, y, color, left=True)
         ax.set_yticks(range(len(rows)), [_row_label(r) for r in rows])
         for label, row in zip(ax.get_yticklabels(), rows, strict=True):
             label.set_fontweight("bold" if row.ours else "normal")
@@ -102,6 +102,18 @@ def times(rows: Sequence[Row], path: Path) -> None:
         ax.set_title("Coding time; best BD-rate on top", loc="left", fontweight="bold")
         fig.savefig(path)
         plt.close(fig)
+
+
+def _beside(ax: Axes, text: str, x: float, y: float, color: str, left: bool = False) -> None:
+    ax.annotate(
+        text,
+        (x, y),
+        (-9 if left else 9, 0),
+        textcoords="offset points",
+        va="center",
+        ha="right" if left else "left",
+        color=color,
+    )
 
 
 def _digits(value: float) -> str:
@@ -117,7 +129,6 @@ def _row_label(row: Row) -> str:
 
 def _lines(record: dict[str, Any], quality: str) -> list[_Line]:
     lines = []
-    ours = iter(_OURS)
     for coder in record["coders"]:
         points = [(p["bpp"], p[quality]) for p in coder["points"] if p[quality] is not None]
         if quality == "ms_ssim":
@@ -125,7 +136,8 @@ def _lines(record: dict[str, Any], quality: str) -> list[_Line]:
         if not points:
             continue
         if coder["ours"]:
-            lines.append(_Line(coder["name"], points, next(ours), "-", 2.8, True))
+            color = _OURS.get(coder["name"], _ANOTHER_OF_OURS)
+            lines.append(_Line(coder["name"], points, color, "-", 2.8, True))
         else:
             color, style = _OTHERS.get(coder["name"], ("#777777", "-"))
             lines.append(_Line(coder["name"], points, color, style, 1.4, False))

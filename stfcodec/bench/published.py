@@ -182,9 +182,8 @@ class Published:
 
     def _count(self, name: str) -> int:
         """How many numbered parts a name has."""
-        found = {k.removeprefix(f"{name}.").split(".")[0] for k in self.state
-                 if k.startswith(f"{name}.")}  # fmt: skip
-        return len(found)
+        below = [k.removeprefix(f"{name}.") for k in self.state if k.startswith(f"{name}.")]
+        return len({key.split(".")[0] for key in below})
 
     def _convolution(self, name: str, x: Tensor, stride: int = 1) -> Tensor:
         weight, bias = self._weights(name)

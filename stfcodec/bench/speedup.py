@@ -122,8 +122,7 @@ def stand_in(info: ModelInfo, picture: np.ndarray) -> CompressionModel:
 def _last_rows(model: CompressionModel) -> list[Tensor]:
     """The parameters whose rows are what y's channels are made of."""
     if isinstance(model, WACNN):
-        layer = model.g_a[-2]
-        return list(layer.parameters())
+        return list(model.g_a[-2].parameters())
     assert isinstance(model, STF)
     merge, last = model.layers[-2].downsample, model.layers[-1]
     parts = [m for block in last.blocks for m in (block.attn.proj, block.mlp.fc2)]
@@ -136,11 +135,8 @@ def _expect(model: CompressionModel, y: Tensor) -> None:
     model.h_a[0].weight.mul_(unit[:, None, None])
     model.h_a[-1].weight.mul_(3 / model.h_a(y).std())
     M = y.shape[1]
-    for i, (mean, spread) in enumerate(
-        zip(
-            y.mean((0, 2, 3)).chunk(model.slices), y.std((0, 2, 3)).chunk(model.slices), strict=True
-        )
-    ):
+    means, spreads = (t.chunk(model.slices) for t in (y.mean((0, 2, 3)), y.std((0, 2, 3))))
+    for i, (mean, spread) in enumerate(zip(means, spreads, strict=True)):
         for transforms, guess in (
             (model.cc_mean_transforms, mean),
             (model.cc_scale_transforms, spread),
