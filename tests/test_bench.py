@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from stfcodec.bench import memory, published, rates, speedup, summary
+from stfcodec.bench import memory, processes, published, rates, speedup, summary
 from stfcodec.bench.__main__ import main
 from stfcodec.bench.coders import JPEG_444, available, by_name, by_way
 from stfcodec.bench.page import fill, table
@@ -136,6 +136,13 @@ def test_memory_grows_with_the_picture() -> None:
     assert large.decode > small.decode + 48
 
 
+def test_start_up_and_folders_run_the_program() -> None:
+    assert len(processes.start_up(rounds=1)) == 5
+    found = processes.folder([photo(64)])
+    assert set(found) == {"encode", "decode"}
+    assert all(f.pictures == 1 and f.ratio > 0 for f in found.values())
+
+
 def test_mosaic_is_filled_by_the_pictures() -> None:
     a, b = np.full((4, 6, 3), 1, np.uint8), np.full((5, 3, 3), 2, np.uint8)
     canvas = memory.mosaic([a, b], 7, 8)
@@ -214,13 +221,23 @@ def test_a_small_run_writes_everything(tmp_path: Path) -> None:
         Image.fromarray(photo(400)[90 * i :, 100 * i :][:300, :300]).save(pictures / f"{i}.png")
     out = tmp_path / "out"
     arguments = [str(pictures), "--quick", "--crop", "176", "--out", str(out)]
-    skipped = ["--skip", "speedup", "--skip", "memory", "--skip", "folder", "--skip", "precision"]
+    skipped = [
+        "--skip",
+        "speedup",
+        "--skip",
+        "memory",
+        "--skip",
+        "folder",
+        "--skip",
+        "precision",
+        "--skip",
+        "start-up",
+    ]
     done = CliRunner().invoke(main, [*arguments, *skipped], catch_exceptions=False)
     assert done.exit_code == 0
     record = json.loads((out / "benchmarks" / "record.json").read_text())
     assert record["pictures"] == {"folder": "photos", "count": 2, "megapixels": 0.06}
     assert record["peers"] == {} and record["speedup"] == {}
-    assert len(record["start_up"]) == 5
     page = (out / "benchmarks.md").read_text()
     assert "python -m stfcodec.bench photos --quick" in page
     assert str(tmp_path) not in page + json.dumps(record)

@@ -91,8 +91,8 @@ def _memory(
 def _start_up(
     record: dict[str, Any], images: Sequence[np.ndarray], coders: Sequence[Coder], quick: bool
 ) -> None:
-    rounds = 1 if quick else 5
-    with _progress("start-up", 5 * (rounds + 1)) as step:
+    rounds = 2 if quick else 6
+    with _progress("start-up", 5 * rounds) as step:
         record["start_up"] = processes.start_up(rounds, step)
 
 
