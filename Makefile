@@ -7,7 +7,7 @@ QUALITY ?= 3
 KODAK ?= ../shared/data/kodak
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint results clean
+.PHONY: help setup demo test lint results bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,8 @@ $(READY): setup.cfg pyproject.toml
 	$(BIN)/pip install --quiet --no-build-isolation --editable ".[dev]"
 	$(BIN)/pip install --quiet --no-deps --only-binary :all: "compressai==1.2.8" \
 		|| echo "no compressai for this Python: the range coder runs in Python"
+	$(BIN)/pip install --quiet --only-binary :all: "pillow-jxl-plugin>=1.3" \
+		|| echo "no JPEG XL for this Python: make bench leaves it out"
 	@touch $@
 
 demo: $(READY) ## Encode and decode a real photograph, print bpp, PSNR and times
@@ -38,5 +40,8 @@ lint: $(READY) ## Check style and types
 results: $(READY) ## Measure the embedded weights on Kodak; rewrite MANIFEST.json and the README's table
 	$(BIN)/python -m stfcodec.bench.results $(KODAK) $(if $(RUN),--adopt $(RUN))
 
+bench: $(READY) ## Measure our models and other codecs on Kodak; write docs/benchmarks.md (QUICK=1: a taste)
+	$(BIN)/python -m stfcodec.bench $(KODAK) $(if $(QUICK),--quick)
+
 clean: ## Remove what the commands above made
-	rm -rf $(VENV) .demo build dist *.egg-info
+	rm -rf $(VENV) .demo .bench build dist *.egg-info

@@ -1,4 +1,4 @@
-"""Distortion and rate-distortion summaries, with NumPy alone."""
+"""Distortion and rate-distortion summaries."""
 
 from __future__ import annotations
 
@@ -13,17 +13,57 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float("inf") if mse == 0 else float(10 * np.log10(255**2 / mse))
 
 
-def bd_rate(anchor: Sequence[tuple[float, float]], test: Sequence[tuple[float, float]]) -> float:
+def ms_ssim(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Multi-scale structural similarity of two uint8 RGB pictures (Wang et al., 2003); 0…1.
+
+    Five scales, mean over the channels, as learned codecs' publications report it. None for
+    pictures of 160 pixels or fewer on a side: the fifth scale has no room there. Needs
+    pytorch-msssim.
+    """
+    if min(a.shape[:2]) <= _SMALLEST:
+        return None
+    import torch
+    from pytorch_msssim import ms_ssim as similarity
+
+    x, y = (torch.from_numpy(p.astype(np.float32)).permute(2, 0, 1)[None] for p in (a, b))
+    with torch.inference_mode():
+        return float(similarity(x, y, data_range=255))
+
+
+_SMALLEST = (11 - 1) * 2**4
+"""MS-SSIM's window of 11 must fit into a picture that was halved four times."""
+
+
+def decibels(similarity: float) -> float:
+    """MS-SSIM on the scale that spreads its upper end: −10·log10(1 − MS-SSIM)."""
+    return float(-10 * np.log10(1 - similarity))
+
+
+Curve = Sequence[tuple[float, float]]
+"""(bpp, quality in dB) points, in any order."""
+
+
+def common_range(curves: Sequence[Curve]) -> tuple[float, float]:
+    """The range of quality that all curves cover. Raises ValueError where there is none."""
+    low = max(min(quality for _, quality in c) for c in curves)
+    high = min(max(quality for _, quality in c) for c in curves)
+    if low >= high:
+        raise ValueError("the curves share no range of quality")
+    return low, high
+
+
+def bd_rate(anchor: Curve, test: Curve, over: tuple[float, float] | None = None) -> float:
     """Bjøntegaard delta rate in percent: how many more bits `test` needs than `anchor`.
 
-    Each curve is (bpp, PSNR in dB) points; log-rate over PSNR is interpolated by PCHIP and
-    averaged over the PSNR range both curves cover. Raises ValueError where there is none.
+    Log-rate over PSNR (or MS-SSIM in dB) is interpolated by PCHIP and averaged over the range
+    `over`, by default all that both curves cover. Raises ValueError where there is none.
     """
+    low, high = common_range([anchor, test])
+    if over is not None:
+        low, high = max(low, over[0]), min(high, over[1])
+        if low >= high:
+            raise ValueError("the curves do not reach into the range asked for")
     curves = [sorted((quality, np.log(rate)) for rate, quality in c) for c in (anchor, test)]
-    low = max(c[0][0] for c in curves)
-    high = min(c[-1][0] for c in curves)
-    if low >= high:
-        raise ValueError("the two curves share no PSNR range")
     grid = np.linspace(low, high, 1000)
     a, t = (_pchip(np.array(c), grid) for c in curves)
     gap = t - a

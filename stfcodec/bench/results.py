@@ -8,31 +8,25 @@ anchor of the BD-rate.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import re
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from statistics import mean, median
 from typing import Any
 
 import click
 import numpy as np
 from PIL import Image
 
-import stfcodec
-from stfcodec.bench.metrics import bd_rate, psnr
+from stfcodec.bench import rates
+from stfcodec.bench.coders import JPEG_444, WHOLE_QUALITIES, ours
+from stfcodec.bench.metrics import bd_rate
+from stfcodec.bench.page import fill
+from stfcodec.bench.rates import Point
 from stfcodec.models import registry, store
-from stfcodec.models.registry import ModelInfo
 from stfcodec.train.loop import TRAINING
 
-_QUALITIES = range(1, len(registry.LAMBDAS) + 1)
-_JPEG_QUALITIES = (5, 10, 20, 35, 50, 70, 85, 95)
 _PAGES = Path("README.md"), Path("docs/training.md")
-
-Point = dict[str, float]
 
 
 @click.command()
@@ -50,25 +44,30 @@ def main(pictures: Path, adopt: tuple[Path, ...]) -> None:
         _adopt(run)
     paths = sorted(pictures.glob("*.png"))
     images = [np.asarray(Image.open(p).convert("RGB")) for p in paths]
-    jpeg = [_measure(images, *_jpeg(q)) for q in _JPEG_QUALITIES]
+    embedded = {
+        info: path
+        for info in registry.MODELS
+        if info.variable_rate
+        and (path := store.embedded_folder() / store.file_name(info, 1)).exists()
+    }
+    coders = [JPEG_444, *(ours(info) for info in embedded)]
+    points = rates.measure(coders, images, similarity=False)
+    jpeg = rates.curve(points[JPEG_444.name])
     manifest = dict(store.manifest())
-    for info in registry.MODELS:
-        name = store.file_name(info, 1)
-        path = store.embedded_folder() / name
-        if info.variable_rate and path.exists():
-            points = [{"quality": q, **_measure(images, *_ours(info, q))} for q in _QUALITIES]
-            manifest[name] = {
-                **manifest.get(name, {}),
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-                "parameters": info.parameters,
-                "pictures": f"{len(paths)} of {pictures.name}",
-                "measured": points,
-                "bd_rate_vs_jpeg_444_percent": round(bd_rate(_curve(jpeg), _curve(points)), 1),
-            }
+    for info, path in embedded.items():
+        measured = points[info.name]
+        manifest[path.name] = {
+            **manifest.get(path.name, {}),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "parameters": info.parameters,
+            "pictures": f"{len(paths)} of {pictures.name}",
+            "measured": [_entry(p) for p in measured],
+            "bd_rate_vs_jpeg_444_percent": round(bd_rate(jpeg, rates.curve(measured)), 1),
+        }
     _write_manifest(manifest)
     for page in _PAGES:
-        _fill(page, "results", list(_results(manifest)))
-        _fill(page, "runs", list(_runs(manifest)))
+        fill(page, "results", list(_results(manifest)))
+        fill(page, "runs", list(_runs(manifest)))
     click.echo("\n".join(_results(manifest)))
 
 
@@ -86,58 +85,11 @@ def _write_manifest(manifest: dict[str, Any]) -> None:
     store.manifest.cache_clear()
 
 
-Coder = tuple[Callable[[np.ndarray], bytes], Callable[[bytes], Image.Image]]
-
-
-def _ours(info: ModelInfo, quality: float) -> Coder:
-    return (lambda a: stfcodec.encode(a, info.name, quality)), stfcodec.decode
-
-
-def _jpeg(quality: int) -> Coder:
-    """JPEG 4:4:4 at its best: optimised Huffman tables, progressive."""
-
-    def encode(array: np.ndarray) -> bytes:
-        buffer = io.BytesIO()
-        options = {"subsampling": 0, "optimize": True, "progressive": True}
-        Image.fromarray(array).save(buffer, "JPEG", quality=quality, **options)
-        return buffer.getvalue()
-
-    return encode, lambda data: Image.open(io.BytesIO(data))
-
-
-def _measure(
-    images: list[np.ndarray],
-    encode: Callable[[np.ndarray], bytes],
-    decode: Callable[[bytes], Image.Image],
-) -> Point:
-    bpp, quality, encoding, decoding = [], [], [], []
-    for image in images:
-        start = time.perf_counter()
-        data = encode(image)
-        coded = time.perf_counter()
-        picture = np.asarray(decode(data))
-        decoding.append((time.perf_counter() - coded) / image[..., 0].size * 1e6)
-        encoding.append((coded - start) / image[..., 0].size * 1e6)
-        bpp.append(8 * len(data) / image[..., 0].size)
-        quality.append(psnr(image, picture))
-    return {
-        "bpp": round(mean(bpp), 4),
-        "psnr": round(mean(quality), 3),
-        "encode_s_per_mp": round(median(encoding), 2),
-        "decode_s_per_mp": round(median(decoding), 2),
-    }
-
-
-def _curve(points: list[Point]) -> list[tuple[float, float]]:
-    return [(p["bpp"], p["psnr"]) for p in points]
-
-
-def _fill(page: Path, mark: str, lines: list[str]) -> None:
-    """Replaces what stands between a page's marks, if it has them."""
-    text = page.read_text(encoding="utf-8")
-    block = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
-    table = "".join(f"{line}\n" for line in lines)
-    page.write_text(block.sub(lambda m: f"{m[1]}{table}{m[2]}", text), encoding="utf-8")
+def _entry(point: Point) -> dict[str, float]:
+    entry = point.to_json()
+    del entry["ms_ssim"]
+    times = {k: round(v, 2) for k, v in entry.items() if k.endswith("_s_per_mp")}
+    return {**entry, **times}
 
 
 def _runs(manifest: dict[str, Any]) -> Iterator[str]:
@@ -154,9 +106,9 @@ def _runs(manifest: dict[str, Any]) -> Iterator[str]:
 
 
 def _results(manifest: dict[str, Any]) -> Iterator[str]:
-    head = " | ".join(f"q{q}" for q in _QUALITIES)
+    head = " | ".join(f"q{q}" for q in WHOLE_QUALITIES)
     yield f"| model | {head} | BD-rate against JPEG 4:4:4 |"
-    yield "|---" * (len(_QUALITIES) + 2) + "|"
+    yield "|---" * (len(WHOLE_QUALITIES) + 2) + "|"
     for info in registry.MODELS:
         entry = manifest.get(store.file_name(info, 1))
         if entry and info.variable_rate:

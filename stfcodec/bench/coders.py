@@ -1,0 +1,178 @@
+"""What is measured: our models, and other codecs through Pillow, all behind two functions.
+
+Every coder takes a picture in memory, (H, W, 3) uint8, to a whole file's bytes and back; each may
+use every core, as it does by default.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from PIL import Image, features
+
+import stfcodec
+from stfcodec.models import registry, store
+from stfcodec.models.registry import ModelInfo
+
+WAYS: dict[str, dict[str, str]] = {
+    "as it comes": {},
+    "float32 transforms": {"STFCODEC_PRECISION": "float32"},
+}
+"""Our own ways to code that are compared, each with the environment that asks for it."""
+
+WHOLE_QUALITIES = tuple(range(1, len(registry.LAMBDAS) + 1))
+
+
+@dataclass(frozen=True)
+class Coder:
+    """One codec with one set of options; `quality` is in the codec's own terms."""
+
+    name: str
+    settings: str
+    qualities: tuple[float, ...]
+    encode: Callable[[np.ndarray, float], bytes]
+    decode: Callable[[bytes], np.ndarray]
+    ours: bool = False
+
+    @property
+    def middle(self) -> float:
+        """The quality at which memory is measured and the coder is warmed up."""
+        return self.qualities[len(self.qualities) // 2]
+
+
+def ours(info: ModelInfo) -> Coder:
+    """A variable-rate model with the weights that come with the program."""
+    return Coder(
+        name=info.name,
+        settings="stfcodec.encode, stfcodec.decode",
+        qualities=WHOLE_QUALITIES,
+        encode=lambda array, quality: stfcodec.encode(array, info.name, quality),
+        decode=lambda data: np.asarray(stfcodec.decode(data)),
+        ours=True,
+    )
+
+
+@contextmanager
+def environment(way: str) -> Iterator[None]:
+    """Codes one of WAYS inside."""
+    before = {name: os.environ.pop(name, None) for name in WAYS[way]}
+    os.environ.update(WAYS[way])
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
+
+
+def by_way(coder: Coder, way: str) -> Coder:
+    """One of our coders in one of WAYS, at its middle quality only."""
+
+    def encode(array: np.ndarray, quality: float) -> bytes:
+        with environment(way):
+            return coder.encode(array, quality)
+
+    def decode(data: bytes) -> np.ndarray:
+        with environment(way):
+            return coder.decode(data)
+
+    name = f"{coder.name}, {way}"
+    return replace(coder, name=name, qualities=(coder.middle,), encode=encode, decode=decode)
+
+
+def _pillow(
+    name: str,
+    format: str,
+    qualities: tuple[float, ...],
+    quality_option: Callable[[Any], dict[str, Any]] = lambda q: {"quality": q},
+    **options: Any,
+) -> Coder:
+    def encode(array: np.ndarray, quality: float) -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(array).save(buffer, format, **quality_option(quality), **options)
+        return buffer.getvalue()
+
+    listed = ", ".join(f"{k}={v!r}" for k, v in options.items())
+    return Coder(name, f"Pillow {format}, {listed}", qualities, encode, _decode)
+
+
+def _decode(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+# Qualities span about 25 to 38 dB on photographs, JPEG's more: it is everyone's anchor.
+_jpeg = partial(
+    _pillow,
+    format="JPEG",
+    qualities=(5, 10, 20, 35, 50, 70, 85, 95),
+    optimize=True,
+    progressive=True,
+)
+_avif = partial(_pillow, format="AVIF", subsampling="4:4:4")
+
+JPEG_444 = _jpeg("JPEG 4:4:4", subsampling="4:4:4")
+_JPEG_420 = _jpeg("JPEG 4:2:0", subsampling="4:2:0")
+_WEBP = _pillow("WebP", "WEBP", (1, 15, 40, 65, 82, 92), method=6)
+_FOR_PSNR = {"tune": "psnr"}
+_AVIF = (
+    _avif("AVIF", qualities=(15, 30, 42, 54, 66, 80), speed=6),
+    _avif("AVIF psnr", qualities=(4, 15, 28, 42, 58, 78), speed=6, advanced=_FOR_PSNR),
+    _avif("AVIF psnr slow", qualities=(4, 22, 40, 58, 78), speed=4, advanced=_FOR_PSNR),
+)
+_JPEG_2000 = _pillow(
+    "JPEG 2000",
+    "JPEG2000",
+    (160, 90, 50, 30, 18, 11),
+    lambda ratio: {"quality_layers": [ratio]},
+    quality_mode="rates",
+    irreversible=True,
+    mct=1,
+)
+_JPEG_XL = _pillow("JPEG XL", "JXL", (10, 25, 45, 65, 80, 90), effort=7)
+
+
+def available() -> tuple[list[Coder], dict[str, str]]:
+    """The coders that can run here, ours first, and why each other one cannot."""
+    found: list[Coder] = []
+    absent: dict[str, str] = {}
+    for info in registry.MODELS:
+        if info.variable_rate and store.status(info) != "missing":
+            found.append(ours(info))
+        elif info.variable_rate:
+            absent[info.name] = "no weights here"
+    for feature, coders in (
+        ("jpg", (JPEG_444, _JPEG_420)),
+        ("webp", (_WEBP,)),
+        ("avif", _AVIF),
+        ("jpg_2000", (_JPEG_2000,)),
+    ):
+        if features.check(feature):
+            found += coders
+        else:
+            absent |= {c.name: "this Pillow was built without it" for c in coders}
+    if _has_jpeg_xl():
+        found.append(_JPEG_XL)
+    else:
+        absent[_JPEG_XL.name] = "needs pip install pillow-jxl-plugin"
+    return found, absent
+
+
+def by_name(name: str) -> Coder:
+    """The available coder of that name; KeyError for another."""
+    return {c.name: c for c in available()[0]}[name]
+
+
+def _has_jpeg_xl() -> bool:
+    try:
+        import pillow_jxl  # noqa: F401  (registers itself with Pillow)
+    except ImportError:
+        return False
+    return True

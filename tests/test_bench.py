@@ -1,0 +1,263 @@
+"""The benchmark: its yardsticks are right, and a small run writes a whole page."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from stfcodec.bench import memory, processes, published, rates, speedup, summary
+from stfcodec.bench.__main__ import main
+from stfcodec.bench.coders import JPEG_444, available, by_name, by_way
+from stfcodec.bench.page import fill, table
+from stfcodec.bench.published import Published
+from stfcodec.models.entropy_model import CodedLatents
+from stfcodec.models.registry import EntropyWidths, ModelInfo, StfWidths, WacnnWidths
+from stfcodec.models.stf import STF
+from stfcodec.models.wacnn import WACNN
+
+PHOTO = Path(__file__).resolve().parents[1] / "docs" / "images" / "kodim23.png"
+
+ENTROPY = EntropyWidths(
+    slices=3,
+    support=2,
+    h_a=(24, 24, 24, 16, 16, 16),
+    h_s=(16, 16, 16, 24, 24, 24),
+    context=(16,) * 4,
+)
+SMALL = {
+    "wacnn": WacnnWidths((16, 16, 16, 24), heads=4, units=3, gdn_root=True, entropy=ENTROPY),
+    "stf": StfWidths(
+        (12, 12, 24, 24), (2, 2, 2, 2), (3, 3, 6, 6), mlp_ratio=4.0, end_width=12, entropy=ENTROPY
+    ),
+}
+
+
+def photo(size: int) -> np.ndarray:
+    return np.array(Image.open(PHOTO).convert("RGB"))[100 : 100 + size, 200 : 200 + size]
+
+
+@pytest.fixture(scope="module", params=SMALL)
+def info(request: pytest.FixtureRequest) -> ModelInfo:
+    """A model of the published architecture, in small."""
+    family = request.param
+    return ModelInfo(family, 99, family, SMALL[family], variable_rate=False, parameters=0)
+
+
+# ---------------------------------------------------------------- the published algorithm
+
+
+@pytest.mark.skipif(not published.is_available(), reason="needs compressai's compiled coder")
+def test_published_algorithm_makes_the_models_strings_and_pictures(info: ModelInfo) -> None:
+    picture = photo(128)
+    model = speedup.stand_in(info, picture)
+    model.integer = None  # as published: everything in float
+    reference = Published(model, info.widths)
+    strings = reference.encode(picture)
+    x = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
+    with torch.inference_mode():
+        y = model.analysis(x)
+        torch.testing.assert_close(reference.analysis(x), y, rtol=1e-3, atol=1e-3)
+        coded = model.compress(reference.analysis(x).clone())
+        assert (strings.z, strings.y) == (coded.z, coded.y)
+        y_hat = model.decompress(CodedLatents(coded.z, coded.y, coded.checksum), (2, 2))
+        x_hat = model.synthesis(y_hat).clamp(0, 1)
+    expected = x_hat[0].mul(255).round().byte().permute(1, 2, 0).numpy()
+    difference = np.abs(reference.decode(strings).astype(int) - expected)
+    # Weights at random amplify the last bits that another order of sums changes.
+    assert difference.max() <= 8 and difference.mean() < 0.05
+
+
+def test_stand_in_spreads_its_latents(info: ModelInfo) -> None:
+    picture = photo(128)
+    model = speedup.stand_in(info, picture)
+    assert isinstance(model, WACNN | STF)
+    with torch.inference_mode():
+        y = model.analysis(torch.tensor(picture).permute(2, 0, 1)[None].float() / 255)
+        bits = 8 * len(model.compress(y).y)
+    spread = y.std((0, 2, 3))
+    assert spread[0] == pytest.approx(16, rel=0.3)
+    assert spread[12] == pytest.approx(16 * 0.893**12, rel=0.3)
+    # As Gaussians of that spread: the entropy model knows means and scales.
+    ideal = torch.log2(spread * 4.13).sum() * y[0, 0].numel()
+    assert bits < 1.5 * ideal
+
+
+# ------------------------------------------------------------------------------- coders
+
+
+def test_every_coder_gives_the_picture_back_better_at_its_best() -> None:
+    coders, absent = available()
+    assert {"JPEG 4:4:4", "JPEG 4:2:0", "WebP"} <= {c.name for c in coders} | set(absent)
+    image = photo(64)
+    for coder in coders:
+        ends = [coder.qualities[0], coder.qualities[-1]]
+        if coder.ours:
+            ends = [coder.middle]
+        samples = [rates.code(coder, q, image) for q in ends]
+        assert all(s.psnr > 18 and 0 < s.bpp < 24 for s in samples), coder.name
+        if not coder.ours:
+            assert samples[1].psnr > samples[0].psnr + 5, coder.name
+            assert samples[1].bpp > samples[0].bpp, coder.name
+
+
+def test_points_are_means_over_the_pictures() -> None:
+    images = [photo(192), photo(256)]
+    (point, *_) = rates.measure([JPEG_444], images)[JPEG_444.name]
+    each = [rates.code(JPEG_444, JPEG_444.qualities[0], image) for image in images]
+    assert point.bpp == pytest.approx(np.mean([s.bpp for s in each]), abs=1e-4)
+    assert point.psnr == pytest.approx(np.mean([s.psnr for s in each]), abs=1e-3)
+    assert point.ms_ssim == pytest.approx(np.mean([s.ms_ssim for s in each]), abs=1e-5)
+
+
+def test_another_size_is_an_error() -> None:
+    coder = by_name(JPEG_444.name)
+    broken = replace(coder, decode=lambda data: coder.decode(data)[1:])
+    with pytest.raises(ValueError, match="JPEG 4:4:4 made"):
+        rates.code(broken, 50, photo(64))
+
+
+def test_memory_grows_with_the_picture() -> None:
+    """A process's own peak, whatever its parent once took."""
+    ballast = np.ones(300 << 20, np.uint8)
+    small, large = (
+        memory.measure(JPEG_444, memory.mosaic([photo(64)], side, side)) for side in (64, 4096)
+    )
+    assert 10 < small.encode < 250 < ballast.nbytes / 2**20
+    assert large.encode > small.encode + 48  # the picture itself
+    assert large.decode > small.decode + 48
+
+
+def test_start_up_and_folders_run_the_program() -> None:
+    assert len(processes.start_up(rounds=1)) == 5
+    found = processes.folder([photo(64)])
+    assert set(found) == {"encode", "decode"}
+    assert all(f.pictures == 1 and f.ratio > 0 for f in found.values())
+
+
+def test_mosaic_is_filled_by_the_pictures() -> None:
+    a, b = np.full((4, 6, 3), 1, np.uint8), np.full((5, 3, 3), 2, np.uint8)
+    canvas = memory.mosaic([a, b], 7, 8)
+    assert set(np.unique(canvas)) == {1, 2}
+    assert (canvas[:4, :6] == 1).all() and (canvas[:4, 6:] == 2).all()
+
+
+def test_ways_ask_and_clean_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str | None] = []
+
+    def encode(array: np.ndarray, quality: float) -> bytes:
+        seen.append(os.environ.get("STFCODEC_PRECISION"))
+        return JPEG_444.encode(array, quality)
+
+    coder = by_way(replace(JPEG_444, encode=encode), "float32 transforms")
+    for before in (None, "bfloat16"):
+        if before is not None:
+            monkeypatch.setenv("STFCODEC_PRECISION", before)
+        rates.code(coder, 50, photo(64))
+        assert os.environ.get("STFCODEC_PRECISION") == before
+    assert seen == ["float32", "float32"]
+    assert coder.qualities == (JPEG_444.middle,)
+
+
+# ------------------------------------------------------------------------------ the page
+
+
+def test_bd_rates_are_taken_over_the_common_range() -> None:
+    def coder(name: str, points: list[tuple[float, float]]) -> dict:
+        keys = ("encode_s_per_mp", "decode_s_per_mp")
+        return {
+            "name": name,
+            "ours": False,
+            "memory": None,
+            "points": [
+                {"bpp": b, "psnr": p, "ms_ssim": None, **dict.fromkeys(keys, b)} for b, p in points
+            ],
+        }
+
+    # Log-linear from 20 to 40 dB; the half-rate coder covers 30…36 and is twice as dear above 36.
+    anchor = [(0.1 * 2 ** (p / 4), 20 + p) for p in (0, 4, 8, 12, 16, 20)]
+    half = [(b / 2, p) for b, p in anchor[2:]]
+    found = summary.summarise(
+        {"coders": [coder("JPEG 4:4:4", anchor), coder("half", half), coder("one", anchor[:1])]}
+    )
+    assert found.psnr == (28, 40)
+    assert [r.name for r in found.rows] == ["half", "JPEG 4:4:4", "one"]
+    assert [r.bd_psnr for r in found.rows] == [-50, 0, None]
+    assert found.rows[0].bd_ms_ssim is None
+    assert found.rows[0].encode == np.median([b for b, _ in half])
+
+
+def test_signed_numbers() -> None:
+    assert [summary.signed(v, 1) for v in (-32.64, 0.0, -0.01, 7)] == [
+        "−32.6",
+        "+0.0",
+        "+0.0",
+        "+7.0",
+    ]
+
+
+def test_tables_and_marks(tmp_path: Path) -> None:
+    lines = list(table(["a", "b"], [("1", "2")]))
+    assert lines == ["| a | b |", "| --- | --- |", "| 1 | 2 |"]
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- x -->\nold\n<!-- /x -->\nafter\n")
+    fill(page, "x", lines)
+    fill(page, "y", ["not there"])
+    assert page.read_text().splitlines() == ["before", "<!-- x -->", *lines, "<!-- /x -->", "after"]
+
+
+def test_a_small_run_writes_everything(tmp_path: Path) -> None:
+    pictures = tmp_path / "photos"
+    pictures.mkdir()
+    for i in range(2):
+        Image.fromarray(photo(400)[90 * i :, 100 * i :][:300, :300]).save(pictures / f"{i}.png")
+    out = tmp_path / "out"
+    arguments = [str(pictures), "--quick", "--crop", "176", "--out", str(out)]
+    skipped = [
+        "--skip",
+        "speedup",
+        "--skip",
+        "memory",
+        "--skip",
+        "folder",
+        "--skip",
+        "precision",
+        "--skip",
+        "start-up",
+    ]
+    done = CliRunner().invoke(main, [*arguments, *skipped], catch_exceptions=False)
+    assert done.exit_code == 0
+    record = json.loads((out / "benchmarks" / "record.json").read_text())
+    assert record["pictures"] == {"folder": "photos", "count": 2, "megapixels": 0.06}
+    assert record["peers"] == {} and record["speedup"] == {}
+    page = (out / "benchmarks.md").read_text()
+    assert "python -m stfcodec.bench photos --quick" in page
+    assert str(tmp_path) not in page + json.dumps(record)
+    with (out / "benchmarks" / "points.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for coder in record["coders"]:
+        assert coder["name"] in page
+        points = [r for r in rows if r["coder"] == coder["name"]]
+        assert [float(r["psnr"]) for r in points] == [p["psnr"] for p in coder["points"]]
+        assert all(0 < p["ms_ssim"] < 1 for p in coder["points"])
+    for name in ("rate-distortion.png", "times.png"):
+        with Image.open(out / "benchmarks" / name) as plot:
+            assert np.asarray(plot.convert("L")).std() > 5  # something is drawn
+    (out / "benchmarks.md").unlink()
+    again = CliRunner().invoke(main, [*arguments, "--redraw"], catch_exceptions=False)
+    assert again.exit_code == 0
+    assert (out / "benchmarks.md").read_text() == page
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, [str(tmp_path), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert "no pictures" in done.output
