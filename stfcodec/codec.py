@@ -132,7 +132,7 @@ def codec_for(
 
 @lru_cache(maxsize=4)
 def _load(info: ModelInfo, path: Path, device: torch.device, precision: torch.dtype) -> Codec:
-    model = weights.load(info, path)
+    model = weights.load(info, path, coding=True)
     if model.integer is None:
         raise WeightsError(
             f"{path}: these weights have no integer form, without which other machines could not "

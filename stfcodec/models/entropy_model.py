@@ -351,4 +351,6 @@ def _channel_indexes(shape: Sequence[int]) -> np.ndarray:
 
 
 def _checksum(z: np.ndarray, y: np.ndarray) -> int:
-    return zlib.crc32(y.astype("<i4").tobytes(), zlib.crc32(z.astype("<i4").tobytes()))
+    return zlib.crc32(
+        y.astype("<i4", copy=False).data, zlib.crc32(z.astype("<i4", copy=False).data)
+    )

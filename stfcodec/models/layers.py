@@ -193,11 +193,11 @@ class WindowAttention(nn.Module):
         q, k, v = (
             self.qkv(x).view(n, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         )
-        logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         bias = self.relative_position_bias_table[self.relative_position_index]
-        logits += bias.permute(2, 0, 1)
+        products = q @ k.transpose(-1, -2)
+        logits = torch.add(bias.permute(2, 0, 1).to(q.dtype), products, alpha=q.shape[-1] ** -0.5)
         if shifted is not None:
-            below, beside = (m.to(x.device) for m in _edge_masks(self.window, self.window // 2))
+            below, beside = (m.to(logits) for m in _edge_masks(self.window, self.window // 2))
             grid = logits.view(-1, *shifted, self.heads, tokens, tokens)
             grid[:, -1] += below
             grid[:, :, -1] += beside
