@@ -14,9 +14,10 @@ from stfcodec.container import StreamInfo
 from stfcodec.errors import ImageError
 from stfcodec.files import read_bytes
 from stfcodec.imageio import Picture
-from stfcodec.models import registry
+from stfcodec.models import registry, store
 from stfcodec.models.build import build
 from stfcodec.models.registry import DEFAULT_MODEL, DEFAULT_QUALITY, ModelInfo
+from stfcodec.models.weights import load
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,7 +96,8 @@ def load_model(
     quality, that of `quality`). Raises UsageError and WeightsError.
     """
     info = registry.by_name(name)
-    return codec_for(info, registry.check_quality(quality, info), "cpu", _path(weights)).model
+    path = _path(weights) or store.find(info, registry.check_quality(quality, info))
+    return load(info, path)
 
 
 def list_models() -> list[ModelInfo]:

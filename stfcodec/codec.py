@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from stfcodec import imageio, tiling
@@ -24,6 +24,9 @@ from stfcodec.models.entropy_model import (
 )
 from stfcodec.models.registry import ModelInfo
 
+PRECISION = "STFCODEC_PRECISION"
+"""Environment variable: what the transforms compute in, float32, bfloat16 or auto."""
+
 
 @dataclass(frozen=True)
 class Codec:
@@ -37,19 +40,35 @@ class Codec:
     model: CompressionModel
     device: torch.device
 
-    def _analysis(self, x: Tensor) -> Tensor:
-        return self.model.analysis(_channels_last(x.to(self.device))).cpu()
+    def _analysis(self, pixels: Tensor) -> Tensor:
+        """uint8 (H, W, 3), sides multiples of 64 -> y (1, M, H/16, W/16), float32."""
 
-    def _synthesis(self, y_hat: Tensor) -> Tensor:
-        return self.model.synthesis(_channels_last(y_hat.to(self.device))).cpu()
+        def run(tile: Tensor) -> Tensor:
+            return first.run(tile.to(self.device).float() / 255)
+
+        first, *others = self.model.analysis_steps()
+        y = tiling.run([first._replace(run=run), *others], pixels.permute(2, 0, 1)[None])
+        return y.float().cpu()
+
+    def _synthesis(self, y_hat: Tensor, gray: bool) -> Tensor:
+        """ŷ (1, M, h, w) -> uint8 (16·h, 16·w, 3)."""
+
+        def run(tile: Tensor) -> Tensor:
+            x_hat = last.run(tile).clamp_(0, 1)
+            if gray:
+                x_hat = x_hat.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+            return x_hat.mul(255).round_().byte().cpu()
+
+        *others, last = self.model.synthesis_steps()
+        y_hat = y_hat.to(self.device, memory_format=torch.channels_last)
+        pixels = tiling.run([*others, last._replace(run=run)], y_hat)
+        return pixels[0].permute(1, 2, 0)
 
     def encode(self, picture: Picture, quality: float) -> Stream:
         """Codes one picture. quality: as `registry.check_quality` returned it."""
         height, width = picture.pixels.shape[:2]
         with torch.inference_mode():
-            x = _pad(torch.from_numpy(picture.pixels).permute(2, 0, 1)[None].float() / 255)
-            y = tiling.analysis(self._analysis, x, self.model.margin)
-            coded = self.model.compress(y, quality)
+            coded = self.model.compress(self._analysis(_pad(picture.pixels)), quality)
         header = Header(
             width=width,
             height=height,
@@ -86,14 +105,10 @@ class Codec:
         with torch.inference_mode():
             positions = size[0] // DOWNSAMPLING_Z, size[1] // DOWNSAMPLING_Z
             y_hat = self.model.decompress(coded, positions, header.quality)
-            x_hat = tiling.synthesis(self._synthesis, y_hat, self.model.margin)
-            x_hat = x_hat[0, :, : header.height, : header.width].clamp_(0, 1)
             gray = header.channels == 1
-            if gray:
-                x_hat = x_hat.mean(0, keepdim=True).expand(3, -1, -1)
-            pixels = x_hat.mul(255).round_().byte().permute(1, 2, 0).numpy()
+            pixels = self._synthesis(y_hat, gray)[: header.height, : header.width]
         return Picture(
-            pixels=np.ascontiguousarray(pixels),
+            pixels=np.ascontiguousarray(pixels.numpy()),
             gray=gray,
             alpha=alpha,
             icc=stream.icc,
@@ -111,17 +126,19 @@ def codec_for(
     path: a weights file instead of the embedded or installed one. Raises WeightsError, and
     UsageError for a device that is not there.
     """
-    return _load(info, path or store.find(info, quality), _device(device))
+    found = _device(device)
+    return _load(info, path or store.find(info, quality), found, _precision(found))
 
 
 @lru_cache(maxsize=4)
-def _load(info: ModelInfo, path: Path, device: torch.device) -> Codec:
-    model = weights.load(info, path)
+def _load(info: ModelInfo, path: Path, device: torch.device, precision: torch.dtype) -> Codec:
+    model = weights.load(info, path, coding=True)
     if model.integer is None:
         raise WeightsError(
             f"{path}: these weights have no integer form, without which other machines could not "
             f"decode; make one with 'stfcodec quantize'"
         )
+    model.set_precision(precision)
     for name, part in model.named_children():
         if name not in ENTROPY_PARTS:
             part.to(device, memory_format=torch.channels_last)
@@ -138,16 +155,30 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
+def _precision(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device has instructions for it; emulated, it is slower than float32.
+
+    Raises UsageError where the environment asks for another precision than there are.
+    """
+    wanted = os.environ.get(PRECISION, "auto")
+    if wanted not in ("auto", "float32", "bfloat16"):
+        raise UsageError(f"{PRECISION}={wanted!r}: choose auto, float32 or bfloat16")
+    if wanted == "auto":
+        wanted = "bfloat16" if device.type == "cpu" and _cpu_has_bfloat16() else "float32"
+    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+
+
+def _cpu_has_bfloat16() -> bool:
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
 def _padded(side: int) -> int:
     return -(-side // DOWNSAMPLING_Z) * DOWNSAMPLING_Z
 
 
-def _pad(x: Tensor) -> Tensor:
-    """Repeats the last row and column up to multiples of 64; (1, 3, H, W)."""
-    height, width = x.shape[2:]
-    padding = (0, _padded(width) - width, 0, _padded(height) - height)
-    return F.pad(x, padding, mode="replicate")
+def _pad(pixels: np.ndarray) -> Tensor:
+    """Repeats the last row and column up to multiples of 64; (H, W, 3)."""
+    height, width = pixels.shape[:2]
+    below, beside = _padded(height) - height, _padded(width) - width
+    return torch.from_numpy(np.pad(pixels, ((0, below), (0, beside), (0, 0)), mode="edge"))

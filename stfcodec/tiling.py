@@ -1,54 +1,51 @@
 """Transforms of large pictures, tile by tile, in bounded memory.
 
-Tiles overlap by more than any output can see, and start at multiples of 64 pixels so that attention
-windows fall where they would without tiles: what is kept of each tile equals the untiled result up
-to float rounding, and there are no seams.
+A transform is a few steps. Each runs over the whole picture before the next one does, in tiles that
+overlap by what this step alone can see: little where maps are fine and costly. Tiles start where
+attention windows do, so what is kept of each tile equals the untiled result up to float rounding,
+and there are no seams.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 
-import torch
 from torch import Tensor
 
-from stfcodec.models.entropy_model import DOWNSAMPLING_Y
+from stfcodec.models.entropy_model import Step
 
-CORE = 2048
-"""Side of what is kept of a tile, in pixels; a multiple of 64."""
-
-
-def analysis(run: Callable[[Tensor], Tensor], x: Tensor, margin: int, core: int = CORE) -> Tensor:
-    """g_a by tiles. x: (1, 3, H, W), sides multiples of 64 -> (1, M, H/16, W/16).
-
-    margin: overlap in pixels, a multiple of 64.
-    """
-    return _by_tiles(run, x, (1, DOWNSAMPLING_Y), margin, core)
+CORE = 512
+"""Side of what is kept of a tile, in positions at twice the finer end's span: 1024 pixels where a
+step begins or ends with pixels."""
 
 
-def synthesis(run: Callable[[Tensor], Tensor], y: Tensor, margin: int, core: int = CORE) -> Tensor:
-    """g_s by tiles. y: (1, M, h, w), sides multiples of 4 -> (1, 3, 16·h, 16·w)."""
-    return _by_tiles(run, y, (DOWNSAMPLING_Y, 1), margin, core)
+def run(steps: Iterable[Step], x: Tensor, core: int = CORE) -> Tensor:
+    """A whole transform. x: (1, C, H, W), what the first step takes; its sides span multiples of 64
+    pixels. core: a multiple of 64."""
+    for step in steps:
+        x = _run_step(step, x, 2 * core * min(step.spans))
+    return x
 
 
-def _by_tiles(
-    run: Callable[[Tensor], Tensor], x: Tensor, pixels: tuple[int, int], margin: int, core: int
-) -> Tensor:
-    """pixels: how many pixels one position of the input and one of the output spans."""
-    p_in, p_out = pixels
+def _run_step(step: Step, x: Tensor, core: int) -> Tensor:
+    """core: in pixels."""
+    p_in, p_out = step.spans
     height, width = (side * p_in for side in x.shape[2:])
-    if height <= core + 2 * margin and width <= core + 2 * margin:
-        return run(x)
-    out = torch.empty(0)
-    for rows, seen_rows in _spans(height, core, margin):
-        for cols, seen_cols in _spans(width, core, margin):
-            tile = run(x[:, :, _slice(seen_rows, p_in), _slice(seen_cols, p_in)])
-            if not out.numel():
-                out = tile.new_empty(*tile.shape[:2], height // p_out, width // p_out)
+    if height <= core + 2 * step.margin and width <= core + 2 * step.margin:
+        return step.run(x)
+    out: Tensor | None = None
+    for rows, seen_rows in _spans(height, core, step.margin):
+        for cols, seen_cols in _spans(width, core, step.margin):
+            tile = step.run(x[:, :, _slice(seen_rows, p_in), _slice(seen_cols, p_in)])
+            if out is None:
+                channels = tile.shape[1]
+                out = tile.new_empty(1, height // p_out, width // p_out, channels)
+                out = out.permute(0, 3, 1, 2)  # channels last in memory
             kept_rows = slice(rows.start - seen_rows.start, rows.stop - seen_rows.start)
             kept_cols = slice(cols.start - seen_cols.start, cols.stop - seen_cols.start)
             kept = tile[:, :, _slice(kept_rows, p_out), _slice(kept_cols, p_out)]
             out[:, :, _slice(rows, p_out), _slice(cols, p_out)] = kept
+    assert out is not None
     return out
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 import stfcodec
 from stfcodec.bench.metrics import psnr
+from stfcodec.codec import codec_for
 from stfcodec.models import registry, store
 
 
@@ -30,7 +31,7 @@ def main(picture: Path, out: Path, quality: float, beside: Path | None) -> None:
         if store.status(info) == "missing":
             click.echo(f"  {info.name:<11} no weights here")
             continue
-        stfcodec.load_model(info.name, quality=quality)
+        codec_for(info, quality)  # loads and keeps it
         start = time.perf_counter()
         data = stfcodec.encode(picture, model=info.name, quality=quality)
         coded = time.perf_counter()

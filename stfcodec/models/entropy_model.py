@@ -35,6 +35,19 @@ ENTROPY_PARTS = frozenset({
 """Submodules that decide, or depend on, a symbol's probability; the rest are the transforms."""
 
 
+class Step(NamedTuple):
+    """One stretch of a transform, to be run in one piece or tile by tile.
+
+    `spans`: how many pixels one position of its input and one of its output spans, each way.
+    `margin`: pixels beyond which nothing bears on an output. Tiles that start at multiples of it
+    have their attention windows where the whole picture has them.
+    """
+
+    run: Callable[[Tensor], Tensor]
+    spans: tuple[int, int]
+    margin: int
+
+
 class CodedLatents(NamedTuple):
     """One picture's latents as range-coded bytes, and the CRC32 of the symbols inside them."""
 
@@ -114,8 +127,8 @@ class CompressionModel(nn.Module, ABC):
     fingerprint: bytes = b""
     """First four bytes of the SHA-256 of the weights file; empty for initial weights."""
 
-    margin: int
-    """Pixels, a multiple of 64, beyond which nothing bears on an output of g_a or g_s."""
+    precision = torch.float32
+    """What the transforms compute in, see `set_precision`."""
 
     def __init__(self, widths: EntropyWidths, variable_rate: bool) -> None:
         super().__init__()
@@ -132,12 +145,48 @@ class CompressionModel(nn.Module, ABC):
         self.gain = Gain(len(LAMBDAS), widths.latents) if variable_rate else None
 
     @abstractmethod
-    def analysis(self, x: Tensor) -> Tensor:
-        """g_a: picture (B, 3, H, W) -> latents y (B, M, H/16, W/16)."""
+    def analysis_steps(self) -> tuple[Step, ...]:
+        """g_a as steps from the picture to y."""
 
     @abstractmethod
+    def synthesis_steps(self) -> tuple[Step, ...]:
+        """g_s as steps from ŷ to the picture."""
+
+    @abstractmethod
+    def pixel_layers(self) -> tuple[nn.Module, ...]:
+        """The layers that read or write pixels."""
+
+    def analysis(self, x: Tensor) -> Tensor:
+        """g_a: picture (B, 3, H, W) -> latents y (B, M, H/16, W/16)."""
+        for step in self.analysis_steps():
+            x = step.run(x)
+        return x
+
     def synthesis(self, y_hat: Tensor) -> Tensor:
         """g_s: ŷ (B, M, H/16, W/16) -> picture (B, 3, H, W), not clamped."""
+        for step in self.synthesis_steps():
+            y_hat = step.run(y_hat)
+        return y_hat
+
+    def set_precision(self, precision: torch.dtype) -> None:
+        """Makes the transforms compute in bfloat16, for inference only.
+
+        Pixels need more than bfloat16's 8 bits: the layers that read or write them stay float32.
+        """
+        self.precision = precision
+        kept = {m for layer in self.pixel_layers() for m in layer.modules()}
+        for name, part in self.named_children():
+            for m in part.modules() if name not in ENTROPY_PARTS else ():
+                if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and m not in kept:
+                    m.to(precision)
+
+    def _lower(self, x: Tensor) -> Tensor:
+        """x as the inner layers of the transforms want it."""
+        return x if self.precision == torch.float32 else x.to(self.precision)
+
+    def _raise(self, x: Tensor) -> Tensor:
+        """x as the layers that write pixels want it."""
+        return x if self.precision == torch.float32 else x.float()
 
     # ------------------------------------------------------------------ the slice loop
 
@@ -302,4 +351,6 @@ def _channel_indexes(shape: Sequence[int]) -> np.ndarray:
 
 
 def _checksum(z: np.ndarray, y: np.ndarray) -> int:
-    return zlib.crc32(y.astype("<i4").tobytes(), zlib.crc32(z.astype("<i4").tobytes()))
+    return zlib.crc32(
+        y.astype("<i4", copy=False).data, zlib.crc32(z.astype("<i4", copy=False).data)
+    )

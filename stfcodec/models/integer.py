@@ -51,6 +51,9 @@ MAX_SCALE = 1 << 18
 
 MAX_REACH = 8
 
+STRIP = 1 << 15
+"""Positions of a map that are worked on at a time."""
+
 _CPU = torch.device("cpu")
 
 NETWORKS = (
@@ -259,9 +262,13 @@ class IntegerConv(nn.Module, ABC):
     def sums(self, a: Tensor) -> Tensor:
         return self._carrier.convolve(a, self._weight, self._zero, self._reach).add_(self._bias)
 
-    @abstractmethod
     def forward(self, a: Tensor) -> Tensor:
         """Integers (B, H, W, C) -> integers (B, H, W, O), int8 or carried in float32."""
+        return _by_strips(self.integers, a)
+
+    @abstractmethod
+    def integers(self, a: Tensor) -> Tensor:
+        """`forward` of one strip."""
 
     def dequantise(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of the float convolution that this one stands for."""
@@ -293,7 +300,7 @@ class TableConv(IntegerConv):
         starts = torch.arange(len(self.table), dtype=torch.int32) * TABLE
         self._starts = starts.to(self.table.device)
 
-    def forward(self, a: Tensor) -> Tensor:
+    def integers(self, a: Tensor) -> Tensor:
         return self.look_up(self.sums(a))
 
     def look_up(self, sums: Tensor) -> Tensor:
@@ -317,9 +324,31 @@ class LinearConv(IntegerConv):
         self.low, self.high = low, high
         self.register_buffer("multiplier", torch.zeros(c_out, dtype=torch.float64))
 
-    def forward(self, a: Tensor) -> Tensor:
+    def integers(self, a: Tensor) -> Tensor:
         rounded = self.sums(a).double().mul_(self.multiplier).add_(0.5).floor_()
         return rounded.clamp_(self.low, self.high).float()
+
+
+def _by_strips(run: Callable[[Tensor], Tensor], a: Tensor) -> Tensor:
+    """run(a), a 3×3 neighbourhood's function of a (B, H, W, C), in bounded memory.
+
+    Sums are integers, so that strips with one more row on each side give what the whole map does.
+    """
+    H, rows = a.shape[1], max(1, STRIP // a.shape[2])
+    if rows >= H:
+        return run(a)
+    out: Tensor | None = None
+    for start in range(0, H, rows):
+        stop = min(start + rows, H)
+        top, bottom = max(start - 1, 0), min(stop + 1, H)
+        part = run(a[:, top:bottom])
+        scale = part.shape[1] // (bottom - top)
+        if out is None:
+            out = part.new_empty(part.shape[0], scale * H, *part.shape[2:])
+        kept = part[:, scale * (start - top) : scale * (stop - top)]
+        out[:, scale * start : scale * stop] = kept
+    assert out is not None
+    return out
 
 
 def _pixel_shuffle(a: Tensor, r: int) -> Tensor:
@@ -355,9 +384,12 @@ class _Part:
 
     def add_to(self, sums: dict[str, Tensor], a: Tensor) -> None:
         """Adds what `a` contributes to the sums of each layer."""
-        found = self.carrier.convolve(a, self.weight, self.zero, self.reach)
+        found = _by_strips(self._convolve, a)
         for key, part in zip(self.keys, found.split(self.width, 3), strict=True):
             sums[key] = sums[key].add_(part) if key in sums else part.contiguous()
+
+    def _convolve(self, a: Tensor) -> Tensor:
+        return self.carrier.convolve(a, self.weight, self.zero, self.reach)
 
 
 class IntegerEntropy(nn.Module):

@@ -107,6 +107,27 @@ def deconv5x5_up(c_in: int, c_out: int) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(c_in, c_out, 5, stride=2, padding=2, output_padding=1)
 
 
+class PixelDeconv(nn.ConvTranspose2d):
+    """`deconv5x5_up` to few channels. x: (B, c_in, H, W) -> (B, c_out, 2·H, 2·W).
+
+    Without gradients it runs as a 3×3 convolution to the four phases of each 2×2 block, which
+    fill the vector registers that three channels leave empty.
+    """
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(c_in, c_out, 5, stride=2, padding=2, output_padding=1)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if torch.is_grad_enabled():
+            return super().forward(x, output_size)
+        assert self.bias is not None
+        # Output 2m + r reads input m + t − 1 through tap 2·(2 − t) + r; tap 5 is none.
+        taps = F.pad(self.weight, (0, 1, 0, 1)).unflatten(3, (3, 2)).unflatten(2, (3, 2))
+        phases = taps.flip(2, 4).permute(1, 3, 5, 0, 2, 4).flatten(0, 2)
+        phases = phases.contiguous(memory_format=torch.channels_last)
+        return F.pixel_shuffle(F.conv2d(x, phases, self.bias.repeat_interleave(4), padding=1), 2)
+
+
 def subpel3x3(c_in: int, c_out: int) -> nn.Sequential:
     """Doubles height and width: 3×3 convolution to 4·c_out channels, then pixel shuffle."""
     return nn.Sequential(nn.Conv2d(c_in, 4 * c_out, 3, padding=1), nn.PixelShuffle(2))
@@ -121,17 +142,15 @@ def relative_position_index(window: int) -> Tensor:
     return offset[0] * (2 * window - 1) + offset[1]
 
 
-@lru_cache(maxsize=64)
-def _shift_mask(height: int, width: int, window: int, shift: int) -> Tensor:
-    """(windows, window², window²) float32: 0 where two positions of a cyclically shifted window
-    were neighbours in the picture, −100 where the shift brought opposite edges together."""
-    region = torch.zeros(height, width)
-    bands = (slice(0, -window), slice(-window, -shift), slice(-shift, None))
-    for i, rows in enumerate(bands):
-        for j, cols in enumerate(bands):
-            region[rows, cols] = 3 * i + j
-    tokens = partition(region[None, :, :, None], window).squeeze(-1)
-    return torch.where(tokens[:, :, None] == tokens[:, None, :], 0.0, -100.0)
+@lru_cache(maxsize=8)
+def _edge_masks(window: int, shift: int) -> tuple[Tensor, Tensor]:
+    """What is added to the logits in the last row and in the last column of shifted windows, where
+    the shift brought opposite edges of the map together: (window², window²) float32, −100 where
+    query and key come from different edges, else 0."""
+    far = torch.arange(window) >= window - shift
+    rows, cols = far.repeat_interleave(window), far.repeat(window)
+    below, beside = (torch.where(a[:, None] == a, 0.0, -100.0) for a in (rows, cols))
+    return below, beside
 
 
 def partition(x: Tensor, window: int) -> Tensor:
@@ -157,39 +176,46 @@ class WindowAttention(nn.Module):
         super().__init__()
         if dim % heads:
             raise ValueError(f"dim {dim} is not a multiple of heads {heads}")
-        self.heads = heads
+        self.heads, self.window = heads, window
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
         self.register_buffer("relative_position_index", relative_position_index(window))
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """x: (B·windows, tokens, dim); mask: (windows, tokens, tokens), added to the logits."""
+    def forward(self, x: Tensor, shifted: tuple[int, int] | None = None) -> Tensor:
+        """x: (B·windows, tokens, dim), same out. shifted: rows and columns of windows, if these
+        lie shifted by half a window.
+
+        Plain matrix products: for windows this small, fused attention takes longer.
+        """
         n, tokens, dim = x.shape
         q, k, v = (
             self.qkv(x).view(n, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         )
         bias = self.relative_position_bias_table[self.relative_position_index]
-        bias = bias.permute(2, 0, 1)[None]
-        if mask is not None:
-            bias = bias + mask[:, None]
-            bias = bias.repeat(n // mask.shape[0], 1, 1, 1)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        products = q @ k.transpose(-1, -2)
+        logits = torch.add(bias.permute(2, 0, 1).to(q.dtype), products, alpha=q.shape[-1] ** -0.5)
+        if shifted is not None:
+            below, beside = (m.to(logits) for m in _edge_masks(self.window, self.window // 2))
+            grid = logits.view(-1, *shifted, self.heads, tokens, tokens)
+            grid[:, -1] += below
+            grid[:, :, -1] += beside
+        y = logits.softmax(-1) @ v
         return self.proj(y.transpose(1, 2).reshape(n, tokens, dim))
 
 
 def windowed_attention(x: Tensor, attn: WindowAttention, window: int, shift: int) -> Tensor:
-    """Shift, cut into windows, attend, put back. x: (B, H, W, C), H and W multiples of window."""
+    """Shift, cut into windows, attend, put back. x: (B, H, W, C), H and W multiples of window;
+    shift: 0 or half a window."""
     _, H, W, _ = x.shape
     if H % window or W % window:
         raise ValueError(f"feature map {H}x{W} is not a multiple of the window {window}")
-    mask = None
-    if shift:
-        x = torch.roll(x, (-shift, -shift), (1, 2))
-        mask = _shift_mask(H, W, window, shift).to(x.device)
-    x = unpartition(attn(partition(x, window), mask), window, H, W)
-    return torch.roll(x, (shift, shift), (1, 2)) if shift else x
+    if not shift:
+        return unpartition(attn(partition(x, window)), window, H, W)
+    x = torch.roll(x, (-shift, -shift), (1, 2))
+    y = attn(partition(x, window), (H // window, W // window))
+    return torch.roll(unpartition(y, window, H, W), (shift, shift), (1, 2))
 
 
 class ResidualUnit(nn.Module):
@@ -236,7 +262,7 @@ class WindowAttentionModule(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv_a(x) * torch.sigmoid(self.conv_b(x))
+        return torch.addcmul(x, self.conv_a(x), torch.sigmoid(self.conv_b(x)))
 
 
 class Mlp(nn.Module):

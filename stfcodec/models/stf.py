@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from itertools import pairwise
 
 from torch import Tensor, nn
 
-from stfcodec.models.entropy_model import CompressionModel
+from stfcodec.models.entropy_model import CompressionModel, Step
 from stfcodec.models.layers import PatchEmbed, PatchMerge, PatchSplit, SwinStage
 from stfcodec.models.registry import StfWidths
 
@@ -17,10 +19,13 @@ class STF(CompressionModel):
     def __init__(self, widths: StfWidths, variable_rate: bool = False) -> None:
         super().__init__(widths.entropy, variable_rate)
         dims = widths.dims
-        # Every block sees to the far side of its window; end_conv sees 5×5 and then 3×3.
+        # Each block adds half a window to what is seen; end_conv is 5×5 at ½, then 3×3.
         strides = [widths.patch * 2**i for i in range(len(dims))]
-        reach = sum(d * widths.window * s for d, s in zip(widths.depths, strides, strict=True))
-        self.margin = 64 * -(-(reach + 8) // 64)
+        reach = [d * widths.window // 2 * s for d, s in zip(widths.depths, strides, strict=True)]
+        self._margins = (
+            _round_up(5 + reach[0] + reach[1], widths.window * strides[1]),
+            _round_up(reach[2] + reach[3], widths.window * strides[3]),
+        )
 
         def stage(i: int, resample: nn.Module | None) -> SwinStage:
             return SwinStage(
@@ -45,14 +50,40 @@ class STF(CompressionModel):
             nn.Conv2d(widths.end_width, 3, 3, padding=1),
         )
 
-    def analysis(self, x: Tensor) -> Tensor:
-        x = self.patch_embed(x)
-        for layer in self.layers:
-            x = layer(x)
-        return x.permute(0, 3, 1, 2)
+    def analysis_steps(self) -> tuple[Step, ...]:
+        return (
+            Step(self._fine_analysis, (1, 8), self._margins[0]),
+            Step(partial(_run, self.layers[2:]), (8, 16), self._margins[1]),
+        )
 
-    def synthesis(self, y_hat: Tensor) -> Tensor:
-        x = y_hat.permute(0, 2, 3, 1)
-        for layer in self.syn_layers:
-            x = layer(x)
-        return self.end_conv(x.permute(0, 3, 1, 2))
+    def synthesis_steps(self) -> tuple[Step, ...]:
+        return (
+            Step(self._coarse_synthesis, (16, 4), self._margins[1]),
+            Step(self._fine_synthesis, (4, 1), self._margins[0]),
+        )
+
+    def pixel_layers(self) -> tuple[nn.Module, ...]:
+        return self.patch_embed.proj, self.end_conv[-1]
+
+    def _fine_analysis(self, x: Tensor) -> Tensor:
+        x = self._lower(self.patch_embed(x).permute(0, 3, 1, 2))
+        return _run(self.layers[:2], x)
+
+    def _coarse_synthesis(self, y_hat: Tensor) -> Tensor:
+        return _run(self.syn_layers[:2], self._lower(y_hat))
+
+    def _fine_synthesis(self, x: Tensor) -> Tensor:
+        x = self.end_conv[:-1](_run(self.syn_layers[2:], x))
+        return self.end_conv[-1](self._raise(x))
+
+
+def _run(stages: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """x: (B, C, H, W), same out; stages want channels last."""
+    x = x.permute(0, 2, 3, 1)
+    for stage in stages:
+        x = stage(x)
+    return x.permute(0, 3, 1, 2)
+
+
+def _round_up(n: int, to: int) -> int:
+    return -(-n // to) * to

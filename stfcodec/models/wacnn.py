@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from stfcodec.models.entropy_model import CompressionModel
-from stfcodec.models.layers import GDN, WindowAttentionModule, conv5x5_down, deconv5x5_up
+from stfcodec.models.entropy_model import CompressionModel, Step
+from stfcodec.models.layers import (
+    GDN,
+    PixelDeconv,
+    WindowAttentionModule,
+    conv5x5_down,
+    deconv5x5_up,
+)
 from stfcodec.models.registry import WacnnWidths
 
 
@@ -23,9 +29,11 @@ class WACNN(CompressionModel):
             return GDN(dim, inverse, widths.gdn_root)
 
         fine, coarse = widths.windows
-        # Four 5×5 convolutions; a window's far side, and the residual units, at ¼ and at 1⁄16.
-        reach = 2 * (2 + 4 + 8 + 16) + 4 * (fine + widths.units) + 16 * (coarse + widths.units)
-        self.margin = 64 * -(-reach // 64)
+        # 5×5 convolutions; half a window and the residual units at ¼, then at 1⁄16.
+        self._margins = (
+            _round_up(2 + 4 + 4 * (fine // 2 + widths.units), 4 * fine),
+            _round_up(8 + 16 + 16 * (coarse // 2 + widths.units), 16 * coarse),
+        )
         self.g_a = nn.Sequential(
             conv5x5_down(3, a), gdn(a),
             conv5x5_down(a, b), gdn(b), attention(b, fine),
@@ -36,11 +44,33 @@ class WACNN(CompressionModel):
             attention(m, coarse), deconv5x5_up(m, c), gdn(c, inverse=True),
             deconv5x5_up(c, b), gdn(b, inverse=True),
             attention(b, fine), deconv5x5_up(b, a), gdn(a, inverse=True),
-            deconv5x5_up(a, 3),
+            PixelDeconv(a, 3),
         )  # fmt: skip
 
-    def analysis(self, x: Tensor) -> Tensor:
-        return self.g_a(x)
+    def analysis_steps(self) -> tuple[Step, ...]:
+        return (
+            Step(self._fine_analysis, (1, 4), self._margins[0]),
+            Step(self.g_a[5:], (4, 16), self._margins[1]),
+        )
 
-    def synthesis(self, y_hat: Tensor) -> Tensor:
-        return self.g_s(y_hat)
+    def synthesis_steps(self) -> tuple[Step, ...]:
+        return (
+            Step(self._coarse_synthesis, (16, 4), self._margins[1]),
+            Step(self._fine_synthesis, (4, 1), self._margins[0]),
+        )
+
+    def pixel_layers(self) -> tuple[nn.Module, ...]:
+        return self.g_a[0], self.g_s[-1]
+
+    def _fine_analysis(self, x: Tensor) -> Tensor:
+        return self.g_a[1:5](self._lower(self.g_a[0](x)))
+
+    def _coarse_synthesis(self, y_hat: Tensor) -> Tensor:
+        return self.g_s[:4](self._lower(y_hat))
+
+    def _fine_synthesis(self, x: Tensor) -> Tensor:
+        return self.g_s[-1](self._raise(self.g_s[4:-1](x)))
+
+
+def _round_up(n: int, to: int) -> int:
+    return -(-n // to) * to

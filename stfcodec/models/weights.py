@@ -6,11 +6,13 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load as load_safetensors
+from safetensors.torch import load_file as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from stfcodec.errors import WeightsError
 from stfcodec.models import store
@@ -50,8 +52,21 @@ def save(model: CompressionModel, path: Path) -> None:
     temporary.replace(path)
 
 
-def load(info: ModelInfo, path: Path) -> CompressionModel:
+class _NoInitialisation(TorchFunctionMode):
+    """Inside, `torch.nn.init` does nothing: who reads weights need not wait for random ones."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def load(info: ModelInfo, path: Path, coding: bool = False) -> CompressionModel:
     """The model in evaluation mode, float32, with tables, and `fingerprint` set.
+
+    coding: the float networks that an integer form replaces are of no use and stay undefined.
 
     path: our safetensors, or a checkpoint of the published networks ({"state_dict": …}) or of our
     training ({"average": …}), whose tables are computed here. Only our files hold an integer form;
@@ -59,14 +74,14 @@ def load(info: ModelInfo, path: Path) -> CompressionModel:
     missing, damaged or of another model, or where its integer form could leave exact arithmetic.
     """
     try:
-        data = path.read_bytes()
+        digest = hashlib.sha256(path.read_bytes())
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the weights ({error.strerror})") from None
-    digest = hashlib.sha256(data)
     if store.expected_sha256(path) not in (None, digest.hexdigest()):
         raise WeightsError(f"{path}: damaged (its SHA-256 is not the manifest's); reinstall it")
-    state = _parse(data, path)
-    model = build(info)
+    state = _parse(path)
+    with _NoInitialisation():
+        model = build(info)
     for name in ("entropy_bottleneck", "gaussian_conditional"):
         prior = model.get_submodule(name)
         for key in [k for k in state if k.startswith(name) and _TABLES.search(k)]:
@@ -89,7 +104,9 @@ def load(info: ModelInfo, path: Path) -> CompressionModel:
     for prior in (model.entropy_bottleneck, model.gaussian_conditional):
         prior.tables.validate()
     if model.integer is not None:
-        model.integer.prepare().dequantise_into(model)
+        model.integer.prepare()
+        if not coding:
+            model.integer.dequantise_into(model)
     model.fingerprint = digest.digest()[:4]
     return model.eval()
 
@@ -101,10 +118,10 @@ def _check_types(model: CompressionModel, state: dict[str, Tensor], path: Path) 
             raise WeightsError(f"{path}: damaged weights file ({key} is {state[key].dtype})")
 
 
-def _parse(data: bytes, path: Path) -> dict[str, Tensor]:
+def _parse(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
-            state = load_safetensors(data)
+            state = load_safetensors(path)  # mapped into memory
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
             state = state.get("state_dict") or state.get("average") or state
