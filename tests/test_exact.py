@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ from stfcodec.cli import quantize
 from stfcodec.errors import StreamError, WeightsError
 from stfcodec.models import registry, store, weights
 from stfcodec.models.build import build
-from stfcodec.models.entropy_model import CompressionModel
+from stfcodec.models.entropy_model import CompressionModel, Step
 from stfcodec.models.integer import (
     BOUND,
     FRACTION,
@@ -203,21 +203,21 @@ def test_tiles_do_not_matter(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     pixels = crop((192, 320))
     data = stfcodec.encode(pixels, quality=4, weights=path)
     seen: list[Tensor] = []
-    analysis, synthesis = tiling.analysis, tiling.synthesis
+    run = tiling.run
 
-    def decode(core: int) -> None:
-        def spy(run: Callable[[Tensor], Tensor], y: Tensor, _: int) -> Tensor:
-            seen.append(y)
-            return synthesis(run, y, 64, core)
+    def cut_to(core: int) -> None:
+        def spy(steps: Iterable[Step], x: Tensor) -> Tensor:
+            seen.append(x)
+            return run(steps, x, core)
 
-        monkeypatch.setattr(tiling, "synthesis", spy)
-        stfcodec.decode(data, weights=path)
+        monkeypatch.setattr(tiling, "run", spy)
 
-    decode(tiling.CORE)
-    decode(64)
+    cut_to(tiling.CORE)
+    stfcodec.decode(data, weights=path)
+    cut_to(64)
+    stfcodec.decode(data, weights=path)
     assert torch.equal(*seen)
     # Tiles on the encoder's side may round g_a's outputs otherwise: another stream, as readable.
-    monkeypatch.setattr(tiling, "analysis", lambda run, x, _: analysis(run, x, 64, 64))
     stfcodec.decode(stfcodec.encode(pixels, quality=4, weights=path), weights=path)
 
 

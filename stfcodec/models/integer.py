@@ -92,9 +92,11 @@ class FloatCarrier:
         return weight.float().contiguous(memory_format=torch.channels_last)
 
     def convolve(self, a: Tensor, weight: Tensor, zero: Tensor, reach: Tensor) -> Tensor:
-        padded = _pad(a, zero, torch.float32).permute(0, 3, 1, 2)
+        framed = bool(zero.any())  # else the convolution's own frame of zeros does, without a copy
+        a = _pad(a, zero, torch.float32) if framed else a.float()
         with torch.autocast("cpu", enabled=False):  # it may be on in the program around us
-            return F.conv2d(padded, weight).permute(0, 2, 3, 1).contiguous()
+            sums = F.conv2d(a.permute(0, 3, 1, 2), weight, padding=0 if framed else 1)
+        return sums.permute(0, 2, 3, 1).contiguous()
 
 
 class Int8Carrier:
