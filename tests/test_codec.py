@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from stfcodec import api, container, tiling
 from stfcodec.bench.metrics import psnr
 from stfcodec.codec import codec_for
 from stfcodec.imageio import Picture
-from stfcodec.models import registry, store, weights
+from stfcodec.models import integer, registry, store, weights
 from stfcodec.models.build import build
 from stfcodec.models.calibrate import quantise
 from stfcodec.models.entropy_model import CompressionModel
@@ -22,6 +24,12 @@ from stfcodec.models.entropy_model import CompressionModel
 KODAK = Path(__file__).resolve().parents[2] / "shared" / "data" / "kodak"
 PHOTOGRAPH = Path(__file__).resolve().parents[1] / "docs" / "images" / "kodim23.png"
 LITE = ("wacnn-lite", "stf-lite")
+PEAK = """
+import resource, sys
+from stfcodec.cli.main import main
+assert main(sys.argv[1:]) == 0
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
 
 
 def crop(size: tuple[int, int]) -> np.ndarray:
@@ -160,6 +168,60 @@ def test_tiles_leave_no_seams(model: str) -> None:
         x_hat = network.synthesis(y)
         tiled = tiling.run(network.synthesis_steps(), y, core=64)
         torch.testing.assert_close(tiled, x_hat, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", LITE)
+def test_strips_leave_the_stream(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = crop((192, 256))
+    whole = stfcodec.encode(pixels, model)
+    monkeypatch.setattr(integer, "STRIP", 40)
+    assert stfcodec.encode(pixels, model) == whole
+    assert stfcodec.decode(whole).size == (256, 192)
+
+
+def test_bfloat16_costs_nothing_to_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emulated where the CPU has no instructions for it: slower, with the same results."""
+    pixels = crop((256, 384))
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        monkeypatch.setenv("STFCODEC_PRECISION", precision)
+        data = stfcodec.encode(pixels, quality=6)
+        found[precision] = len(data), psnr(pixels, np.asarray(stfcodec.decode(data)))
+    (size, quality), (size_low, quality_low) = found.values()
+    assert size_low == pytest.approx(size, rel=0.005)
+    assert quality_low > quality - 0.03
+
+
+def test_precisions_decode_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = stfcodec.encode(crop((128, 192)))
+    decoded = []
+    for precision in ("float32", "bfloat16"):
+        monkeypatch.setenv("STFCODEC_PRECISION", precision)
+        decoded.append(np.asarray(stfcodec.decode(data)).astype(int))
+    difference = np.abs(decoded[0] - decoded[1])
+    assert difference.max() <= 8
+    assert difference.mean() < 0.5
+    monkeypatch.setenv("STFCODEC_PRECISION", "float16")
+    with pytest.raises(stfcodec.UsageError, match="choose auto, float32 or bfloat16"):
+        stfcodec.decode(data)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak as Linux tells it")
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    """Twelve megapixels each way below 2 GiB, with torch's own third of one."""
+    source, coded = tmp_path / "large.ppm", tmp_path / "large.stf"
+    Image.fromarray(crop((3000, 4000))).save(source)
+    for command, path, target in (
+        ("encode", source, coded),
+        ("decode", coded, tmp_path / "back.ppm"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, command, str(path), "-o", str(target), "--quiet"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert int(done.stdout) < 2 << 20, command
 
 
 @pytest.mark.skipif(not KODAK.is_dir(), reason="no Kodak pictures beside the checkout")

@@ -10,6 +10,7 @@ from stfcodec.models.layers import (
     LowerBound,
     PatchMerge,
     PatchSplit,
+    PixelDeconv,
     SwinBlock,
     WindowAttention,
     WindowAttentionModule,
@@ -78,6 +79,14 @@ def test_lower_bound_lets_values_climb_back() -> None:
     assert bound(x).tolist() == [1.0, 1.0, 2.0]
     assert x.grad is not None
     assert x.grad.tolist() == [-1.0, 0.0, 1.0]
+
+
+def test_deconvolution_to_pixels_is_the_same_without_gradients() -> None:
+    torch.manual_seed(0)
+    layer, x = PixelDeconv(6, 3), torch.randn(2, 6, 5, 7)
+    expected = layer(x)
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(x), expected)
 
 
 def test_resampling_shapes() -> None:
