@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from stfcodec import imageio, tiling
+from stfcodec.allocator import keep_freed_memory
 from stfcodec.container import Header, Stream
 from stfcodec.errors import UsageError, WeightsError
 from stfcodec.imageio import Picture
@@ -126,6 +127,7 @@ def codec_for(
     path: a weights file instead of the embedded or installed one. Raises WeightsError, and
     UsageError for a device that is not there.
     """
+    keep_freed_memory()
     found = _device(device)
     return _load(info, path or store.find(info, quality), found, _precision(found))
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from stfcodec.allocator import keep_freed_memory
 from stfcodec.errors import UsageError, WeightsError
 from stfcodec.models import registry, store, weights
 from stfcodec.models.build import build
@@ -86,6 +87,7 @@ class Trainer:
         self.start = str(start.name) if start else None
         self.device = torch.device(settings.device)
         self.info = registry.by_name(settings.model)
+        keep_freed_memory()
         torch.manual_seed(settings.seed)
         self.generator = torch.Generator().manual_seed(settings.seed)
         photographs = load_photographs(Path(settings.data), settings.decay_crop, settings.limit)

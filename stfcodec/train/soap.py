@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 _LARGEST = 256
 """A side with more channels keeps its own basis: rotating it would cost more than the step."""
@@ -35,8 +35,8 @@ class Soap(torch.optim.Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[nn.Parameter],
-        rotated: Iterable[nn.Parameter],
+        parameters: Iterable[Tensor],
+        rotated: Iterable[Tensor],
         lr: float,
         betas: tuple[float, float] = (0.95, 0.99),
     ) -> None:
