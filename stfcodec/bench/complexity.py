@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from stfcodec.allocator import keep_freed_memory
 from stfcodec.models import registry
 from stfcodec.models.build import build
 from stfcodec.models.entropy_model import CompressionModel
@@ -22,6 +23,7 @@ from stfcodec.train.loss import rate_distortion
 @click.option("--train/--no-train", default=True, show_default=True, help="Time training too.")
 def main(names: tuple[str, ...], train: bool) -> None:
     """Cost of models NAMES (default: the lite ones) on a 768x512 picture, on the CPU."""
+    keep_freed_memory()  # as coding does
     x = torch.rand(1, 3, 512, 768).contiguous(memory_format=torch.channels_last)
     for name in names or [i.name for i in registry.MODELS if i.variable_rate]:
         info = registry.by_name(name)

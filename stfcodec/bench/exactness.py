@@ -159,6 +159,7 @@ def main() -> None:
     import argparse
     from pathlib import Path
 
+    from stfcodec.allocator import keep_freed_memory
     from stfcodec.imageio import read_picture
     from stfcodec.models import registry, store, weights
 
@@ -173,6 +174,7 @@ def main() -> None:
     parser.add_argument("--time", action="store_true", help="times only, on the first picture")
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
+    keep_freed_memory()  # as coding does
     info = registry.by_name(options.model)
     path = options.weights or store.find(info, options.qualities[0])
     model = weights.load(info, path)
