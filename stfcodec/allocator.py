@@ -32,3 +32,9 @@ def keep_freed_memory() -> bool:
         return False
     accepted = [mallopt(p, _LARGEST) for p in (_MMAP_THRESHOLD, _TRIM_THRESHOLD)]
     return all(accepted)
+
+
+def give_back_memory() -> None:
+    """Returns to the system what has been kept: after work on a large picture."""
+    if keep_freed_memory():
+        ctypes.CDLL(None).malloc_trim(0)

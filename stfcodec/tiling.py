@@ -12,18 +12,19 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
+from stfcodec.allocator import give_back_memory
 from stfcodec.models.entropy_model import Step
 
-CORE = 512
-"""Side of what is kept of a tile, in positions at twice the finer end's span: 1024 pixels where a
-step begins or ends with pixels."""
+CORE = 1024
+"""Side of what is kept of a tile, in pixels, where a step begins or ends with pixels; three times
+as much in a coarse step, whose tiles overlap by more."""
 
 
 def run(steps: Iterable[Step], x: Tensor, core: int = CORE) -> Tensor:
     """A whole transform. x: (1, C, H, W), what the first step takes; its sides span multiples of 64
     pixels. core: a multiple of 64."""
     for step in steps:
-        x = _run_step(step, x, 2 * core * min(step.spans))
+        x = _run_step(step, x, core if min(step.spans) == 1 else 3 * core)
     return x
 
 
@@ -46,6 +47,7 @@ def _run_step(step: Step, x: Tensor, core: int) -> Tensor:
             kept = tile[:, :, _slice(kept_rows, p_out), _slice(kept_cols, p_out)]
             out[:, :, _slice(rows, p_out), _slice(cols, p_out)] = kept
     assert out is not None
+    give_back_memory()  # the next step has tiles of other sizes
     return out
 
 

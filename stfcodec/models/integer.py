@@ -388,7 +388,7 @@ class _Part:
         """Adds what `a` contributes to the sums of each layer."""
         found = _by_strips(self._convolve, a)
         for key, part in zip(self.keys, found.split(self.width, 3), strict=True):
-            sums[key] = sums[key].add_(part) if key in sums else part.contiguous()
+            sums[key] = sums[key].add_(part) if key in sums else part
 
     def _convolve(self, a: Tensor) -> Tensor:
         return self.carrier.convolve(a, self.weight, self.zero, self.reach)
