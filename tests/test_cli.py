@@ -548,6 +548,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
+def _heed_interrupts() -> None:
+    """What a shell runs in the background ignores SIGINT, and so would this child of it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 def test_ctrl_c_in_a_real_process(picture: Path, weights: list[str]) -> None:
     """A named pipe that never delivers keeps the command busy until the signal comes."""
@@ -555,7 +560,9 @@ def test_ctrl_c_in_a_real_process(picture: Path, weights: list[str]) -> None:
     os.mkfifo(pipe)
     command = [sys.executable, "-m", "stfcodec", "encode", str(pipe), *weights]
     with (
-        subprocess.Popen(command, stderr=subprocess.PIPE, env=environment()) as process,
+        subprocess.Popen(
+            command, stderr=subprocess.PIPE, env=environment(), preexec_fn=_heed_interrupts
+        ) as process,
         pipe.open("wb"),  # opens once the command reads
     ):
         process.send_signal(signal.SIGINT)
