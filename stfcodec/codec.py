@@ -22,6 +22,7 @@ from stfcodec.models.entropy_model import (
     ENTROPY_PARTS,
     CodedLatents,
     CompressionModel,
+    round_up,
 )
 from stfcodec.models.registry import ModelInfo
 
@@ -176,7 +177,7 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def _padded(side: int) -> int:
-    return -(-side // DOWNSAMPLING_Z) * DOWNSAMPLING_Z
+    return round_up(side, DOWNSAMPLING_Z)
 
 
 def _pad(pixels: np.ndarray) -> Tensor:

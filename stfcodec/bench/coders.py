@@ -122,8 +122,8 @@ JPEG_444 = _jpeg("JPEG 4:4:4", subsampling="4:4:4")
 _JPEG_420 = _jpeg("JPEG 4:2:0", subsampling="4:2:0")
 _WEBP = _pillow("WebP", "WEBP", (1, 15, 40, 65, 82, 92), method=6)
 _FOR_PSNR = {"tune": "psnr"}
-_AVIF = (
-    _avif("AVIF", qualities=(15, 30, 42, 54, 66, 80), speed=6),
+AVIF = _avif("AVIF", qualities=(15, 30, 42, 54, 66, 80), speed=6)
+_AVIF_FOR_PSNR = (
     _avif("AVIF psnr", qualities=(4, 15, 28, 42, 58, 78), speed=6, advanced=_FOR_PSNR),
     _avif("AVIF psnr slow", qualities=(4, 22, 40, 58, 78), speed=4, advanced=_FOR_PSNR),
 )
@@ -151,7 +151,7 @@ def available() -> tuple[list[Coder], dict[str, str]]:
     for feature, coders in (
         ("jpg", (JPEG_444, _JPEG_420)),
         ("webp", (_WEBP,)),
-        ("avif", _AVIF),
+        ("avif", (AVIF, *_AVIF_FOR_PSNR)),
         ("jpg_2000", (_JPEG_2000,)),
     ):
         if features.check(feature):

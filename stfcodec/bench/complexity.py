@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from statistics import median
 
 import click
 import torch
@@ -12,6 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from stfcodec.allocator import keep_freed_memory
+from stfcodec.bench.timing import median_seconds
 from stfcodec.models import registry
 from stfcodec.models.build import build
 from stfcodec.models.entropy_model import CompressionModel
@@ -51,18 +50,9 @@ def _cost(run: Callable[[], object], pixels: int) -> str:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         run()
     with torch.inference_mode():
-        seconds = _seconds(run)
+        seconds = median_seconds(run, 5)
     kmac = counter.get_total_flops() / 2 / pixels / 1e3
     return f"{kmac:6.1f} kMAC/px  {seconds / pixels * 1e6:.2f} s/MP"
-
-
-def _seconds(run: Callable[[], object], repeats: int = 5) -> float:
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return median(times)
 
 
 def _training_speed(model: CompressionModel) -> float:
@@ -78,7 +68,7 @@ def _training_speed(model: CompressionModel) -> float:
         model.zero_grad()
 
     step()
-    return x[:, 0].numel() / 1e6 / _seconds(step, 3)
+    return x[:, 0].numel() / 1e6 / median_seconds(step, 3)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from stfcodec import container
+from stfcodec.bench.pictures import middle
 from stfcodec.codec import codec_for
 from stfcodec.container import Stream
 from stfcodec.entropy import rans
@@ -194,9 +195,7 @@ def filled_model(info: ModelInfo, crops: Sequence[Tensor]) -> CompressionModel:
 
 
 def _middle(picture: Picture, side: int) -> Picture:
-    top, left = (max(0, n - side) // 2 for n in picture.pixels.shape[:2])
-    pixels = np.ascontiguousarray(picture.pixels[top : top + side, left : left + side])
-    return Picture(pixels, picture.gray, None, None, None, None, ())
+    return Picture(middle(picture.pixels, side), picture.gray, None, None, None, None, ())
 
 
 def _tensor(picture: Picture) -> Tensor:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 import click
 from torch.profiler import ProfilerActivity, profile
 
 from stfcodec import imageio
+from stfcodec.bench.timing import median_seconds
 from stfcodec.codec import codec_for
 from stfcodec.models import registry
 
@@ -32,26 +31,18 @@ def main(model: str, picture: Path, quality: float, weights: Path | None, rows: 
         "decode": lambda: codec.decode(stream),
     }
     for way, run in ways.items():
-        click.echo(f"{model} {way}: {_seconds(run) / megapixels:.3f} s/MP, {codec.model.precision}")
+        spent = median_seconds(run, 9) / megapixels
+        click.echo(f"{model} {way}: {spent:.3f} s/MP, {codec.model.precision}")
         with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as found:
             run()
         events = found.key_averages(group_by_input_shape=True)
         total = sum(e.self_cpu_time_total for e in events)
         for e in sorted(events, key=lambda e: -e.self_cpu_time_total)[:rows]:
             shapes = [s for s in e.input_shapes if s]
-            spent = e.self_cpu_time_total
+            own = e.self_cpu_time_total
             click.echo(
-                f"  {spent / total:6.1%} {spent / 1e3:7.2f} ms {e.count:4} x {e.key} {shapes}"
+                f"  {own / total:6.1%} {own / 1e3:7.2f} ms {e.count:4} x {e.key} {shapes}"
             )
-
-
-def _seconds(run: Callable[[], object], repeats: int = 9) -> float:
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return median(times)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from stfcodec.bench import machine, memory, peers, processes, published, rates, speedup
 from stfcodec.bench.coders import WAYS, Coder, available, by_way
+from stfcodec.bench.pictures import middle
 
 _PICTURES = {".png", ".bmp", ".tif", ".tiff", ".ppm", ".webp", ".jpg", ".jpeg"}
 
@@ -149,12 +150,7 @@ def _read(folder: Path, limit: int | None, crop: int | None) -> list[np.ndarray]
     images = [np.array(Image.open(p).convert("RGB")) for p in paths]
     if crop is None:
         return images
-    return [_middle(image, crop) for image in images]
-
-
-def _middle(image: np.ndarray, size: int) -> np.ndarray:
-    top, left = (max(0, n - size) // 2 for n in image.shape[:2])
-    return np.ascontiguousarray(image[top : top + size, left : left + size])
+    return [middle(image, crop) for image in images]
 
 
 def _command(folder: Path, quick: bool, skip: tuple[str, ...], crop: int | None) -> str:

@@ -5,7 +5,6 @@ python -m stfcodec.bench.strips PICTURE OUT.jpg --model wacnn-lite --crop 300 15
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import click
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import stfcodec
+from stfcodec.bench.coders import AVIF
 from stfcodec.bench.metrics import psnr
 from stfcodec.models import registry
 
@@ -48,7 +48,7 @@ def main(
         cells = [
             ("source", source),
             (_label(f"{model} q{quality:g}", source, data), stfcodec.decode(data).convert("RGB")),
-            (_label("AVIF", source, avif), Image.open(io.BytesIO(avif)).convert("RGB")),
+            (_label("AVIF", source, avif), Image.fromarray(AVIF.decode(avif))),
         ]
         for column, (label, image) in enumerate(cells):
             if image is not source:
@@ -65,21 +65,16 @@ def _label(name: str, source: Image.Image, data: bytes) -> str:
 
 def _avif_up_to(image: Image.Image, size: int) -> bytes:
     """The AVIF of the highest quality whose file has at most `size` bytes."""
-    low, high, best = 0, 100, _avif(image, 0)
+    array = np.asarray(image)
+    low, high, best = 0, 100, AVIF.encode(array, 0)
     while low < high:
         middle = (low + high + 1) // 2
-        data = _avif(image, middle)
+        data = AVIF.encode(array, middle)
         if len(data) <= size:
             low, best = middle, data
         else:
             high = middle - 1
     return best
-
-
-def _avif(image: Image.Image, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "AVIF", quality=quality, speed=6, subsampling="4:4:4")
-    return buffer.getvalue()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from stfcodec.bench.metrics import Curve, bd_rate, common_range, decibels
 class Row(NamedTuple):
     """BD-rates in percent against JPEG 4:4:4 of the same run; None where not comparable.
 
-    Times are seconds a megapixel, the median over a coder's qualities; memory is in MiB.
+    Times are seconds a megapixel, the median over a coder's qualities.
     """
 
     name: str
@@ -22,8 +22,6 @@ class Row(NamedTuple):
     bd_ms_ssim: float | None
     encode: float
     decode: float
-    encode_memory: float | None
-    decode_memory: float | None
 
 
 class Summary(NamedTuple):
@@ -46,8 +44,6 @@ def summarise(record: dict[str, Any]) -> Summary:
             bd_ms_ssim=ms_ssim_rates.get(c["name"]),
             encode=median(p["encode_s_per_mp"] for p in c["points"]),
             decode=median(p["decode_s_per_mp"] for p in c["points"]),
-            encode_memory=c["memory"] and c["memory"]["encode"],
-            decode_memory=c["memory"] and c["memory"]["decode"],
         )
         for c in coders
     ]

@@ -48,6 +48,11 @@ class Step(NamedTuple):
     margin: int
 
 
+def round_up(n: int, to: int) -> int:
+    """The least multiple of `to` that is not below n."""
+    return -(-n // to) * to
+
+
 class CodedLatents(NamedTuple):
     """One picture's latents as range-coded bytes, and the CRC32 of the symbols inside them."""
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from stfcodec.models.entropy_model import CompressionModel, Step
+from stfcodec.models.entropy_model import CompressionModel, Step, round_up
 from stfcodec.models.layers import PatchEmbed, PatchMerge, PatchSplit, SwinStage
 from stfcodec.models.registry import StfWidths
 
@@ -23,8 +23,8 @@ class STF(CompressionModel):
         strides = [widths.patch * 2**i for i in range(len(dims))]
         reach = [d * widths.window // 2 * s for d, s in zip(widths.depths, strides, strict=True)]
         self._margins = (
-            _round_up(5 + reach[0] + reach[1], widths.window * strides[1]),
-            _round_up(reach[2] + reach[3], widths.window * strides[3]),
+            round_up(5 + reach[0] + reach[1], widths.window * strides[1]),
+            round_up(reach[2] + reach[3], widths.window * strides[3]),
         )
 
         def stage(i: int, resample: nn.Module | None) -> SwinStage:
@@ -83,7 +83,3 @@ def _run(stages: Iterable[nn.Module], x: Tensor) -> Tensor:
     for stage in stages:
         x = stage(x)
     return x.permute(0, 3, 1, 2)
-
-
-def _round_up(n: int, to: int) -> int:
-    return -(-n // to) * to

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from stfcodec.models.entropy_model import CompressionModel, Step
+from stfcodec.models.entropy_model import CompressionModel, Step, round_up
 from stfcodec.models.layers import (
     GDN,
     PixelDeconv,
@@ -31,8 +31,8 @@ class WACNN(CompressionModel):
         fine, coarse = widths.windows
         # 5×5 convolutions; half a window and the residual units at ¼, then at 1⁄16.
         self._margins = (
-            _round_up(2 + 4 + 4 * (fine // 2 + widths.units), 4 * fine),
-            _round_up(8 + 16 + 16 * (coarse // 2 + widths.units), 16 * coarse),
+            round_up(2 + 4 + 4 * (fine // 2 + widths.units), 4 * fine),
+            round_up(8 + 16 + 16 * (coarse // 2 + widths.units), 16 * coarse),
         )
         self.g_a = nn.Sequential(
             conv5x5_down(3, a), gdn(a),
@@ -71,7 +71,3 @@ class WACNN(CompressionModel):
 
     def _fine_synthesis(self, x: Tensor) -> Tensor:
         return self.g_s[-1](self._raise(self.g_s[4:-1](x)))
-
-
-def _round_up(n: int, to: int) -> int:
-    return -(-n // to) * to

@@ -85,19 +85,14 @@ def _weights(matrices: Tensor, like: Tensor) -> Tensor:
     return matrices.transpose(1, 2).reshape(like.shape) if like.ndim == 4 else matrices[:, 0]
 
 
-def _apply(x: Tensor, left: Tensor | None, right: Tensor | None) -> Tensor:
-    """leftᵀ · x · right for x (a, taps, b), with either side left out."""
-    if left is not None:
-        x = (left.T @ x.reshape(len(x), -1)).view(x.shape)
-    return x if right is None else x @ right
-
-
 def _rotate(x: Tensor, state: dict, back: bool = False) -> Tensor:
-    """Into the basis, or back from it."""
+    """x (a, taps, b) into the basis, leftᵀ · x · right, or back; a side without a basis stays."""
     left, right = state.get("left_basis"), state.get("right_basis")
     if back:
         left, right = (None if q is None else q.T for q in (left, right))
-    return _apply(x, left, right)
+    if left is not None:
+        x = (left.T @ x.reshape(len(x), -1)).view(x.shape)
+    return x if right is None else x @ right
 
 
 def _watch(state: dict, gradient: Tensor, step: int, beta: float) -> None:
