@@ -40,9 +40,7 @@ def main(model: str, picture: Path, quality: float, weights: Path | None, rows: 
         for e in sorted(events, key=lambda e: -e.self_cpu_time_total)[:rows]:
             shapes = [s for s in e.input_shapes if s]
             own = e.self_cpu_time_total
-            click.echo(
-                f"  {own / total:6.1%} {own / 1e3:7.2f} ms {e.count:4} x {e.key} {shapes}"
-            )
+            click.echo(f"  {own / total:6.1%} {own / 1e3:7.2f} ms {e.count:4} x {e.key} {shapes}")
 
 
 if __name__ == "__main__":
