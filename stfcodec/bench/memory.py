@@ -64,11 +64,11 @@ def _child(direction: str, name: str, source: str, stream: str) -> None:
         Path(stream).write_bytes(coder.encode(np.load(source), coder.middle))
     else:
         coder.decode(Path(stream).read_bytes())
-    print(_high_water())
+    print(high_water())
 
 
-def _high_water() -> int:
-    """Bytes. On Linux ru_maxrss is inherited from the parent, which may have been larger."""
+def high_water() -> int:
+    """Bytes of resident memory this process has held at most. On Linux ru_maxrss is inherited from the parent, which may have been larger."""
     status = Path("/proc/self/status")
     if status.exists():
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())

@@ -149,7 +149,7 @@ def _edge_masks(window: int, shift: int) -> tuple[Tensor, Tensor]:
     query and key come from different edges, else 0."""
     far = torch.arange(window) >= window - shift
     rows, cols = far.repeat_interleave(window), far.repeat(window)
-    below, beside = (torch.where(a[:, None] == a, 0.0, -100.0) for a in (rows, cols))
+    below, beside = (-100.0 * (a[:, None] ^ a) for a in (rows, cols))
     return below, beside
 
 

@@ -32,6 +32,9 @@ CHECKPOINT, TRUNK, LOG, CURVE = "last.pt", "trunk.pt", "log.csv", "loss.png"
 TRAINING = "training.json"
 """How exported weights were trained, for the manifest."""
 _QUALITIES = len(registry.LAMBDAS)
+_FLOAT_EVERY = 3
+"""Every so many steps of the decay run in float32: weights that only ever met bfloat16 settle on
+how it rounds, and most machines decode in float32."""
 _SPIKE = 8.0
 """A gradient this many times its usual norm is not followed: one such step costs minutes."""
 
@@ -61,6 +64,7 @@ class Settings:
     """Train at this quality only, to see what covering all of them costs."""
     device: str = "cpu"
     bf16: bool = True
+    """Transforms in bfloat16, but for some steps of the decay."""
     compile: bool = False
     limit: int | None = None
     """At most this many photographs."""
@@ -164,7 +168,8 @@ class Trainer:
         quality = quality.to(self.device)
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bf16):
+        bf16 = s.bf16 and not (decaying and self.step % _FLOAT_EVERY == 0)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             out = self.run_model(x, quality)
         loss = rate_distortion(out, x, quality)
         weights_ = balance(quality)
