@@ -190,19 +190,29 @@ class WindowAttention(nn.Module):
         Plain matrix products: for windows this small, fused attention takes longer.
         """
         n, tokens, dim = x.shape
-        q, k, v = (
-            self.qkv(x).view(n, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
-        )
-        bias = self.relative_position_bias_table[self.relative_position_index]
-        products = q @ k.transpose(-1, -2)
-        logits = torch.add(bias.permute(2, 0, 1).to(q.dtype), products, alpha=q.shape[-1] ** -0.5)
+        heads, width = self.heads, dim // self.heads
+        # One copy puts the heads in front; from there on everything is contiguous.
+        parts = self.qkv(x).view(n, tokens, 3, heads, width).permute(2, 3, 0, 1, 4)
+        q, k, v = parts.reshape(3, heads * n, tokens, width)
+        bias = self.relative_position_bias_table.t()[:, self.relative_position_index].to(q.dtype)
+        products = torch.bmm(q, k.transpose(1, 2)).view(heads, n, tokens, tokens)
+        logits = torch.add(bias[:, None], products, alpha=width**-0.5)
         if shifted is not None:
             below, beside = (m.to(logits) for m in _edge_masks(self.window, self.window // 2))
-            grid = logits.view(-1, *shifted, self.heads, tokens, tokens)
-            grid[:, -1] += below
-            grid[:, :, -1] += beside
-        y = logits.softmax(-1) @ v
-        return self.proj(y.transpose(1, 2).reshape(n, tokens, dim))
+            grid = logits.view(heads, -1, *shifted, tokens, tokens)
+            grid[:, :, -1] += below
+            grid[:, :, :, -1] += beside
+        y = torch.bmm(_softmax(logits).view(-1, tokens, tokens), v)
+        y = y.view(heads, n, tokens, width).permute(1, 2, 0, 3)
+        return self.proj(y.reshape(n, tokens, dim))
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Along the last dimension. Rows shorter than a vector register of bfloat16 take less time by
+    way of float32."""
+    if logits.shape[-1] < 32:
+        return logits.softmax(-1, dtype=torch.float32).to(logits.dtype)
+    return logits.softmax(-1)
 
 
 def windowed_attention(x: Tensor, attn: WindowAttention, window: int, shift: int) -> Tensor:
