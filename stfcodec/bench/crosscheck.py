@@ -38,16 +38,15 @@ from stfcodec.imageio import Picture, read_picture
 from stfcodec.models import registry, store, weights
 from stfcodec.models.build import build
 from stfcodec.models.calibrate import quantise
-from stfcodec.models.entropy_model import DOWNSAMPLING_Z, CompressionModel
-from stfcodec.models.integer import (
-    FRACTION,
-    NETWORKS,
+from stfcodec.models.carriers import (
     Carrier,
     FloatCarrier,
     Int8Carrier,
     ReferenceCarrier,
     best_carrier,
 )
+from stfcodec.models.entropy_model import DOWNSAMPLING_Z, CompressionModel
+from stfcodec.models.integer import FRACTION, NETWORKS
 from stfcodec.models.registry import ModelInfo
 
 _CARRIERS: dict[str, Carrier] = {

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from stfcodec.bench.metrics import bd_rate, psnr
 from stfcodec.entropy.tables import CdfTables
+from stfcodec.models.carriers import FloatCarrier, best_carrier
 from stfcodec.models.entropy_model import CompressionModel
-from stfcodec.models.integer import NETWORKS, FloatCarrier, IntegerEntropy, best_carrier
+from stfcodec.models.integer import NETWORKS, IntegerEntropy
 
 
 class Rates(NamedTuple):

@@ -68,7 +68,10 @@ def _child(direction: str, name: str, source: str, stream: str) -> None:
 
 
 def high_water() -> int:
-    """Bytes of resident memory this process has held at most. On Linux ru_maxrss is inherited from the parent, which may have been larger."""
+    """Bytes of resident memory that this process has held at most.
+
+    Not ru_maxrss: on Linux it is inherited from the parent, which may have been larger.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())

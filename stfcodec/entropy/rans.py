@@ -21,7 +21,7 @@ from array import array
 from bisect import bisect_right
 from importlib.machinery import PathFinder
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -44,21 +44,50 @@ _DAMAGED = "the coded symbols are damaged"
 
 
 def encode(symbols: np.ndarray, indexes: np.ndarray, tables: CdfTables) -> bytes:
-    """Code symbols into one stream, symbol i with table indexes[i].
+    """Codes symbols into one stream, all at once: see `Encoder`."""
+    encoder = Encoder(tables)
+    encoder.add(symbols, indexes)
+    return encoder.finish()
 
-    symbols: int32 (N,), within ±2**26. indexes: int32 (N,), within 0..T-1. N may be 0.
-    Raises TypeError for another dtype and ValueError for another shape or range.
-    """
-    _check_indexes(indexes, tables)
-    _check_array("symbols", symbols)
-    if symbols.shape != indexes.shape:
-        raise ValueError(f"{symbols.size} symbols but {indexes.size} indexes")
-    if symbols.size and not -MAX_SYMBOL <= symbols.min() <= symbols.max() <= MAX_SYMBOL:
-        raise ValueError(f"a symbol is outside ±{MAX_SYMBOL}")
+
+class Encoder:
+    """Codes one stream, piece by piece, in the order in which a Decoder gives the symbols back."""
+
     # The compiled coder writes outside its buffer when it is given fewer than three symbols.
-    if _ans is None or symbols.size < 8:
-        return _encode_python(symbols, indexes, tables)
-    return _encode_compiled(_ans, symbols, indexes, tables)
+    _FEWEST = 8
+
+    def __init__(self, tables: CdfTables) -> None:
+        self._tables = tables
+        self._coder = None if _ans is None else _ans.BufferedRansEncoder()
+        self._started = False  # whether the compiled coder has been given anything
+        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, symbols: np.ndarray, indexes: np.ndarray) -> None:
+        """The next N symbols, symbol i with table indexes[i].
+
+        symbols: int32 (N,), within ±2**26. indexes: int32 (N,), within 0..T-1. N may be 0.
+        Raises TypeError for another dtype and ValueError for another shape or range.
+        """
+        _check_indexes(indexes, self._tables)
+        _check_array("symbols", symbols)
+        if symbols.shape != indexes.shape:
+            raise ValueError(f"{symbols.size} symbols but {indexes.size} indexes")
+        if symbols.size and not -MAX_SYMBOL <= symbols.min() <= symbols.max() <= MAX_SYMBOL:
+            raise ValueError(f"a symbol is outside ±{MAX_SYMBOL}")
+        self._waiting.append((symbols, indexes))
+        enough = self._started or sum(s.size for s, _ in self._waiting) >= self._FEWEST
+        if self._coder is not None and enough:
+            for piece in self._waiting:
+                _push(self._coder, *piece, self._tables)
+            self._started, self._waiting = True, []
+
+    def finish(self) -> bytes:
+        """The stream. After this the encoder is of no further use."""
+        if self._coder is not None and self._started:
+            return self._coder.flush()
+        pieces = self._waiting or [(np.empty(0, np.int32),) * 2]
+        symbols, indexes = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+        return _encode_python(symbols, indexes, self._tables)
 
 
 class Decoder:
@@ -213,12 +242,16 @@ class _PythonDecoder:
 # wide ones are the last), so only those up to the largest index are passed.
 
 
-def _encode_compiled(
-    ans: ModuleType, symbols: np.ndarray, indexes: np.ndarray, tables: CdfTables
-) -> bytes:
-    return ans.RansEncoder().encode_with_indexes(
-        np.ascontiguousarray(symbols).data, *_compiled_arguments(indexes, tables)
-    )
+# An encoder is given a million symbols at a time, because it makes lists of them.
+_PIECE = 1 << 20
+
+
+def _push(coder: Any, symbols: np.ndarray, indexes: np.ndarray, tables: CdfTables) -> None:
+    """Hands symbols to a compiled encoder."""
+    for start in range(0, symbols.size, _PIECE):
+        piece = slice(start, start + _PIECE)
+        values = np.ascontiguousarray(symbols[piece]).data
+        coder.encode_with_indexes(values, *_compiled_arguments(indexes[piece], tables))
 
 
 def _compiled_arguments(
@@ -345,7 +378,9 @@ def _agrees(ans: ModuleType) -> bool:
     symbols = np.array([0, -1, 3, 0, -2, -700, 0, 1, 1 << 25, -1, 0, 0], dtype=np.int32)
     indexes = np.array([0, 1, 1, 0, 1, 0, 1, 1, 0, 0, 1, 0], dtype=np.int32)
     data = _encode_python(symbols, indexes, tables)
-    if _encode_compiled(ans, symbols, indexes, tables) != data:
+    coder = ans.BufferedRansEncoder()
+    _push(coder, symbols, indexes, tables)
+    if coder.flush() != data:
         return False
     return bool(np.array_equal(_CompiledDecoder(ans, data, tables).decode(indexes), symbols))
 

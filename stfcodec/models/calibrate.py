@@ -16,11 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stfcodec.errors import WeightsError
+from stfcodec.models.carriers import BOUND, MAX_REACH
 from stfcodec.models.entropy_model import CompressionModel
 from stfcodec.models.integer import (
-    BOUND,
     FRACTION,
-    MAX_REACH,
     NETWORKS,
     SCALE_FRACTION,
     TABLE,
@@ -38,7 +37,6 @@ _SPREAD = 4.0
 """No step of the context is larger than this many times the median: it would leave the int8
 weights of all other channels only few levels."""
 
-_MULTIPLIER_BITS = 16
 _DEAD = -6.0
 """Below this GELU is 0 to within 10⁻⁸, and no range needs to reach further down."""
 
@@ -200,13 +198,10 @@ class _Builder:
             self._linear(convs[-1], last, steps, torch.full((len(last.bias),), 1 / unit))
 
     def _context_steps(self) -> _Steps:
-        """Powers of two for ŷ, which is in 1/FRACTION already."""
+        """Steps for ŷ, which comes in 1/FRACTION."""
         made = _symmetric(self.ranges[_Y].size)
-        shift = torch.floor(torch.log2(made.step * FRACTION)).clamp(0, 23)
-        step = torch.exp2(shift) / FRACTION
-        reach = torch.ceil(self.ranges[_Y].size / (step * 127)).clamp(1, MAX_REACH)
-        self.form.y_shift = shift.to(torch.uint8)
-        return _Steps(step, torch.zeros_like(step), reach)
+        self.form.y_multiplier = 1 / (FRACTION * made.step)
+        return made
 
     # -------------------------------------------------------------------------- layers
 
@@ -241,9 +236,7 @@ class _Builder:
 
     def _linear(self, conv: nn.Conv2d, layer: LinearConv, steps: _Steps, unit: Tensor) -> None:
         scale = self._weights(conv, layer, steps)
-        fraction, exponent = torch.frexp(scale.double() / unit.double())
-        fraction = torch.round(fraction * 2**_MULTIPLIER_BITS) / 2**_MULTIPLIER_BITS
-        layer.multiplier = torch.ldexp(fraction, exponent)
+        layer.multiplier = scale / unit
 
     def _weights(
         self, conv: nn.Conv2d, layer: IntegerConv, steps: _Steps, low: Tensor | None = None

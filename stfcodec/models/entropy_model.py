@@ -286,23 +286,22 @@ class CompressionModel(nn.Module, ABC):
         # Strides choose the float networks' kernels and so their last bits.
         y = y.contiguous()
         z_symbols = _symbols(self.h_a(y) - self.entropy_bottleneck.medians()).contiguous()
+        z_flat = _flat(z_symbols)
+        z = rans.encode(z_flat, _channel_indexes(z_symbols.shape), self.entropy_bottleneck.tables)
+        checksum = _checksum(z_flat)
         targets = y.chunk(self.slices, 1)
-        symbols: list[np.ndarray] = []
-        indexes: list[np.ndarray] = []
+        encoder = rans.Encoder(self.gaussian_conditional.tables)
 
         def code(i: int, mean: Tensor, index: Tensor) -> Tensor:
+            nonlocal checksum
             rounded = _symbols(targets[i] - mean)
-            symbols.append(_flat(rounded))
-            indexes.append(_flat(index))
+            flat = _flat(rounded)
+            encoder.add(flat, _flat(index))
+            checksum = _checksum(flat, checksum)
             return rounded
 
         self._decode_symbols(z_symbols, code)
-        z_flat, y_flat = _flat(z_symbols), np.concatenate(symbols)
-        return CodedLatents(
-            rans.encode(z_flat, _channel_indexes(z_symbols.shape), self.entropy_bottleneck.tables),
-            rans.encode(y_flat, np.concatenate(indexes), self.gaussian_conditional.tables),
-            _checksum(z_flat, y_flat),
-        )
+        return CodedLatents(z, encoder.finish(), checksum)
 
     @torch.inference_mode()
     def decompress(
@@ -319,14 +318,16 @@ class CompressionModel(nn.Module, ABC):
         )
         z_symbols = torch.from_numpy(z_flat).to(medians.device, torch.float32).view(shape)
         decoder = rans.Decoder(coded.y, self.gaussian_conditional.tables)
-        symbols: list[np.ndarray] = []
+        checksum = _checksum(z_flat)
 
         def code(_: int, mean: Tensor, index: Tensor) -> Tensor:
-            symbols.append(decoder.decode(_flat(index)))
-            return torch.from_numpy(symbols[-1]).to(mean).view(mean.shape)
+            nonlocal checksum
+            flat = decoder.decode(_flat(index))
+            checksum = _checksum(flat, checksum)
+            return torch.from_numpy(flat).to(mean).view(mean.shape)
 
         y_hat = self._decode_symbols(z_symbols, code)
-        if _checksum(z_flat, np.concatenate(symbols)) != coded.checksum:
+        if checksum != coded.checksum:
             raise StreamError(
                 "the decoded symbols do not match the stream's checksum; "
                 "the file or the weights are damaged"
@@ -355,7 +356,6 @@ def _channel_indexes(shape: Sequence[int]) -> np.ndarray:
     return np.repeat(np.arange(channels, dtype=np.int32), height * width)
 
 
-def _checksum(z: np.ndarray, y: np.ndarray) -> int:
-    return zlib.crc32(
-        y.astype("<i4", copy=False).data, zlib.crc32(z.astype("<i4", copy=False).data)
-    )
+def _checksum(symbols: np.ndarray, before: int = 0) -> int:
+    """CRC-32 of int32 symbols, going on from that of what came before."""
+    return zlib.crc32(symbols.astype("<i4", copy=False).data, before)
