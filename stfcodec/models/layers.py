@@ -89,6 +89,21 @@ class GDN(nn.Module):
         return x * norm if self.inverse else x / norm
 
 
+class Linear(nn.Linear):
+    """nn.Linear on (…, m, n, in_features) -> (…, m, n, out_features).
+
+    On CPUs and without gradients it runs as a 1×1 convolution, which adds the bias on its way, not
+    beforehand.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or x.device.type != "cpu":
+            return super().forward(x)
+        rows = x.reshape(-1, *x.shape[-3:]).permute(0, 3, 1, 2)
+        mapped = F.conv2d(rows, self.weight[:, :, None, None], self.bias)
+        return mapped.permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.out_features)
+
+
 def conv1x1(c_in: int, c_out: int) -> nn.Conv2d:
     return nn.Conv2d(c_in, c_out, 1)
 
@@ -179,8 +194,8 @@ class WindowAttention(nn.Module):
         self.heads, self.window = heads, window
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
         self.register_buffer("relative_position_index", relative_position_index(window))
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, x: Tensor, shifted: tuple[int, int] | None = None) -> Tensor:
@@ -278,8 +293,8 @@ class WindowAttentionModule(nn.Module):
 class Mlp(nn.Module):
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc1 = Linear(dim, hidden)
+        self.fc2 = Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x)))
@@ -322,7 +337,7 @@ class PatchMerge(nn.Module):
     def __init__(self, dim: int, dim_out: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(4 * dim)
-        self.reduction = nn.Linear(4 * dim, dim_out, bias=False)
+        self.reduction = Linear(4 * dim, dim_out, bias=False)
 
     @staticmethod
     def concatenate(x: Tensor) -> Tensor:
@@ -340,7 +355,7 @@ class PatchSplit(nn.Module):
     def __init__(self, dim: int, dim_out: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.reduction = nn.Linear(dim, 4 * dim_out, bias=False)
+        self.reduction = Linear(dim, 4 * dim_out, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.reduction(self.norm(x))
