@@ -124,7 +124,7 @@ def _latents(model: CompressionModel, y: Tensor, quality: float) -> tuple[Tensor
     """Symbols of z, and y's slices after the gain."""
     if model.gain is not None:
         y = y * model.gain(torch.tensor([quality]))[0]
-    z = torch.round(model.h_a(y) - model.entropy_bottleneck.medians())
+    z = torch.round(model.hyper_analysis(y) - model.entropy_bottleneck.medians())
     return z, y.chunk(model.slices, 1)
 
 

@@ -33,9 +33,9 @@ from stfcodec.models.registry import LAMBDAS
 MARGIN = 0.25
 """Ranges are widened by this share on both sides: other photographs reach further."""
 
-_SPREAD = 4.0
-"""No step of the context is larger than this many times the median: it would leave the int8
-weights of all other channels only few levels."""
+_SPREAD = 2.0
+"""No step of the context is larger than this many times the mean: it would leave the int8 weights
+of all other channels only few levels."""
 
 _DEAD = -6.0
 """Below this GELU is 0 to within 10⁻⁸, and no range needs to reach further down."""
@@ -119,7 +119,7 @@ def _see(model: CompressionModel, y: Tensor, quality: float) -> Tensor:
     def code(i: int, mean: Tensor, scale: Tensor) -> Tensor:
         return torch.round(targets[i] - mean) + mean
 
-    z = torch.round(model.h_a(y) - medians)
+    z = torch.round(model.hyper_analysis(y) - medians)
     return model._decode_slices(z + medians, code)
 
 
@@ -271,7 +271,7 @@ class _Builder:
 def _symmetric(size: Tensor) -> _Steps:
     """Steps for values within ±size, none far above the others: large channels reach further."""
     step = (size / 127).clamp(min=1e-6)
-    step = torch.minimum(step, _SPREAD * step.median())
+    step = torch.minimum(step, _SPREAD * step.mean())
     reach = torch.ceil(size / (step * 127)).clamp(1, MAX_REACH)
     return _Steps(torch.maximum(step, size / (127 * reach)), torch.zeros_like(step), reach)
 

@@ -32,7 +32,8 @@ ENTROPY_PARTS = frozenset({
     "h_a", "h_mean_s", "h_scale_s", "cc_mean_transforms", "cc_scale_transforms", "lrp_transforms",
     "entropy_bottleneck", "gaussian_conditional", "gain", "integer",
 })  # fmt: skip
-"""Submodules that decide, or depend on, a symbol's probability; the rest are the transforms."""
+"""Submodules that stay on the CPU, because a symbol's probability depends on them or they on it;
+the rest are the transforms."""
 
 
 class Step(NamedTuple):
@@ -174,14 +175,14 @@ class CompressionModel(nn.Module, ABC):
         return y_hat
 
     def set_precision(self, precision: torch.dtype) -> None:
-        """Makes the transforms compute in bfloat16, for inference only.
+        """Makes the transforms and h_a compute in bfloat16, for inference only.
 
         Pixels need more than bfloat16's 8 bits: the layers that read or write them stay float32.
         """
         self.precision = precision
         kept = {m for layer in self.pixel_layers() for m in layer.modules()}
         for name, part in self.named_children():
-            for m in part.modules() if name not in ENTROPY_PARTS else ():
+            for m in part.modules() if name == "h_a" or name not in ENTROPY_PARTS else ():
                 if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and m not in kept:
                     m.to(precision)
 
@@ -192,6 +193,14 @@ class CompressionModel(nn.Module, ABC):
     def _raise(self, x: Tensor) -> Tensor:
         """x as the layers that write pixels want it."""
         return x if self.precision == torch.float32 else x.float()
+
+    def hyper_analysis(self, y: Tensor) -> Tensor:
+        """h_a: y (B, M, h, w) after the gain -> z (B, N, h/4, w/4), float32, not rounded.
+
+        Strides choose a convolution's algorithm and so its last bits: they are always the same.
+        """
+        y = y.contiguous(memory_format=torch.channels_last)
+        return self.h_a(self._lower(y)).float()
 
     # ------------------------------------------------------------------ the slice loop
 
@@ -238,7 +247,7 @@ class CompressionModel(nn.Module, ABC):
                 quality = torch.full((y.shape[0],), MAX_QUALITY, device=y.device)
             gain, inverse = self.gain(quality)
         y = y * gain
-        z = self.h_a(y)
+        z = self.hyper_analysis(y)
         medians = self.entropy_bottleneck.medians()
         z_hat = ste_round(z - medians) + medians
         z_seen = _noisy(z) if self.training else z_hat
@@ -283,9 +292,8 @@ class CompressionModel(nn.Module, ABC):
         """Range-codes the latents of one picture. y: (1, M, h, w), h and w multiples of 4."""
         if self.gain is not None:
             y = y * self.gain(torch.tensor([quality], device=y.device))[0]
-        # Strides choose the float networks' kernels and so their last bits.
-        y = y.contiguous()
-        z_symbols = _symbols(self.h_a(y) - self.entropy_bottleneck.medians()).contiguous()
+        z = self.hyper_analysis(y)
+        z_symbols = _symbols(z - self.entropy_bottleneck.medians()).contiguous()
         z_flat = _flat(z_symbols)
         z = rans.encode(z_flat, _channel_indexes(z_symbols.shape), self.entropy_bottleneck.tables)
         checksum = _checksum(z_flat)

@@ -63,8 +63,7 @@ class WACNN(CompressionModel):
         return self.g_a[0], self.g_s[-1]
 
     def _fine_analysis(self, x: Tensor) -> Tensor:
-        # The first GDN is where bfloat16 would cost the most.
-        return self.g_a[2:5](self._lower(self.g_a[:2](x)))
+        return self.g_a[1:5](self._lower(self.g_a[0](x)))
 
     def _coarse_synthesis(self, y_hat: Tensor) -> Tensor:
         return self.g_s[:4](self._lower(y_hat))
