@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from stfcodec.models.layers import (
     GDN,
+    Linear,
     LowerBound,
     PatchMerge,
     PatchSplit,
     PixelDeconv,
+    ShuffledConv,
     SwinBlock,
     WindowAttention,
     WindowAttentionModule,
@@ -81,12 +84,34 @@ def test_lower_bound_lets_values_climb_back() -> None:
     assert x.grad.tolist() == [-1.0, 0.0, 1.0]
 
 
-def test_deconvolution_to_pixels_is_the_same_without_gradients() -> None:
-    torch.manual_seed(0)
-    layer, x = PixelDeconv(6, 3), torch.randn(2, 6, 5, 7)
-    expected = layer(x)
-    with torch.inference_mode():
-        torch.testing.assert_close(layer(x), expected)
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (PixelDeconv(6, 3), (2, 6, 5, 7)),
+        (ShuffledConv(5, 3), (2, 20, 5, 7)),
+        (Linear(6, 4), (2, 5, 7, 6)),
+        (Linear(6, 4, bias=False), (5, 7, 6)),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_the_quick_way_without_gradients_is_the_same(
+    layer: nn.Module, shape: tuple[int, ...]
+) -> None:
+    x = torch.randn(shape)
+    with torch.no_grad():
+        quick = layer(x)
+    torch.testing.assert_close(quick, layer(x).detach())
+    assert quick.shape == layer(x).shape
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+def test_attention_compiles_with_gradients() -> None:
+    """Training compiles the networks; the compiler once stumbled over the edge masks."""
+    block, x = SwinBlock(8, 2, 4, shift=2, mlp_ratio=2.0), torch.randn(1, 8, 8, 8)
+    expected = torch.autograd.grad(block(x).square().sum(), block.mlp.fc1.weight)
+    compiled = torch.compile(block, dynamic=False)
+    found = torch.autograd.grad(compiled(x).square().sum(), block.mlp.fc1.weight)
+    torch.testing.assert_close(found, expected)
 
 
 def test_resampling_shapes() -> None:

@@ -8,10 +8,11 @@ channel. All carriers give the same integers. Feature maps are (B, H, W, C) in t
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -42,20 +43,45 @@ class Kernel(NamedTuple):
     bias: Tensor
     """(O,) float32 integers, added to the sums before the factor."""
 
+    def columns(self, inputs: slice) -> Kernel:
+        """The part that looks at some of the input channels."""
+        return self._replace(
+            weight=self.weight[:, inputs], reach=self.reach[inputs], zero=self.zero[inputs]
+        )
+
+    @property
+    def offset(self) -> Tensor:
+        """(O,): the bias as it is in what comes out."""
+        return self.bias * self.factor
+
 
 Convolution = Callable[[Tensor], Tensor]
-"""a (B, H, W, C), int8 or carried in float32 -> sums (B, H, W, O) times factor, float32."""
+"""a (B, H, W, C), int8 or carried in float32 -> sums (B, H, W, O)."""
 
 
-class Carrier(Protocol):
-    """One way; `entries` is the type that it wants activations in."""
+class Carrier(ABC):
+    """One way to make sums."""
 
-    entries: torch.dtype
+    entries: ClassVar[torch.dtype]
+    """What it wants activations in."""
 
-    def prepare(self, kernel: Kernel) -> Convolution: ...
+    @abstractmethod
+    def partial(self, kernel: Kernel) -> Convolution:
+        """Sums without bias, in a type of the carrier's own: those of several parts of a kernel
+        may be added up."""
+
+    @abstractmethod
+    def finish(self, kernel: Kernel) -> Callable[[Tensor], Tensor]:
+        """From what `partial` gave, added up, to (sums + bias) · factor in float32. What comes in
+        may be overwritten."""
+
+    def prepare(self, kernel: Kernel) -> Convolution:
+        """Both in one: a -> (sums + bias) · factor in float32."""
+        partial, finish = self.partial(kernel), self.finish(kernel)
+        return lambda a: finish(partial(a))
 
 
-class FloatCarrier:
+class FloatCarrier(Carrier):
     """Integers in float32 convolutions: exact below BOUND on every CPU.
 
     Not for CUDA, where TF32, Winograd's algorithm or a Fourier transform may stand for a
@@ -64,11 +90,21 @@ class FloatCarrier:
 
     entries = torch.float32
 
+    def partial(self, kernel: Kernel) -> Convolution:
+        return self._convolution(kernel, torch.zeros_like(kernel.bias))
+
+    def finish(self, kernel: Kernel) -> Callable[[Tensor], Tensor]:
+        offset = kernel.offset
+        return lambda sums: sums.add_(offset)
+
     def prepare(self, kernel: Kernel) -> Convolution:
-        weight = kernel.weight * kernel.factor[:, None, None, None]
-        bias = kernel.bias * kernel.factor
+        return self._convolution(kernel, kernel.offset)
+
+    @staticmethod
+    def _convolution(kernel: Kernel, offset: Tensor) -> Convolution:
         framed = bool(kernel.zero.any())  # a frame of zeros the convolution makes, without a copy
-        convolution = _Convolution(weight, bias, padding=0 if framed else 1)
+        weight = kernel.weight * kernel.factor[:, None, None, None]
+        convolution = _Convolution(weight, offset, padding=0 if framed else 1)
 
         def convolve(a: Tensor) -> Tensor:
             a = _pad(a, kernel.zero, torch.float32) if framed else a.float()
@@ -100,7 +136,7 @@ class _Convolution:
             return F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
 
 
-class Int8Carrier:
+class Int8Carrier(Carrier):
     """int8 matrix products with int32 sums on unfolded feature maps; quick with VNNI.
 
     A channel that reaches r times beyond int8 is cut into r summands that do not, all with the
@@ -113,8 +149,8 @@ class Int8Carrier:
     def __init__(self, aligned: bool = False) -> None:
         self.aligned = aligned
 
-    def prepare(self, kernel: Kernel) -> Convolution:
-        weight, factor, reach = kernel.weight, kernel.factor, kernel.reach
+    def partial(self, kernel: Kernel) -> Convolution:
+        weight, reach = kernel.weight, kernel.reach
         # Channels that reach more than r times as far; each list's places in the one before.
         lists = [torch.nonzero(reach > r).flatten() for r in range(int(reach.max()))]
         places = [torch.searchsorted(a, b) for a, b in pairwise(lists)]
@@ -124,16 +160,18 @@ class Int8Carrier:
             columns = F.pad(columns, (0, -columns.shape[1] % 8))
         columns = columns.contiguous().t()
         zero = F.pad(kernel.zero, (0, summands.shape[1] - len(kernel.zero)))
-        bias = kernel.bias * factor
 
         def convolve(a: Tensor) -> Tensor:
             a = _cut(a, places) if places else a
             B, H, W, _ = a.shape
             sums = torch._int_mm(self._rows(_pad(a, zero, torch.int8)), columns)
-            sums = torch.addcmul(bias, sums[: B * H * W].float(), factor)
-            return sums.view(B, H, W, -1)
+            return sums[: B * H * W].view(B, H, W, -1)
 
         return convolve
+
+    def finish(self, kernel: Kernel) -> Callable[[Tensor], Tensor]:
+        factor, offset = kernel.factor, kernel.offset
+        return lambda sums: torch.addcmul(offset, sums.float(), factor)
 
     def _rows(self, padded: Tensor) -> Tensor:
         """Each position's neighbourhood, side by side: (B, H + 2, W + 2, C) -> (B·H·W, 9·C)."""
@@ -166,22 +204,24 @@ def _pad(a: Tensor, zero: Tensor, dtype: torch.dtype) -> Tensor:
     return padded
 
 
-class ReferenceCarrier:
+class ReferenceCarrier(Carrier):
     """float64 matrix products, exact to 2⁵³ in any order: slow, and right wherever there is
     IEEE 754. TF32 and autocast leave float64 alone."""
 
     entries = torch.int8
 
-    def prepare(self, kernel: Kernel) -> Convolution:
-        weight = kernel.weight.flatten(1).double() * kernel.factor[:, None]
-        bias = (kernel.bias * kernel.factor).double()[:, None]
+    def partial(self, kernel: Kernel) -> Convolution:
+        weight = kernel.weight.flatten(1).double()
 
         def convolve(a: Tensor) -> Tensor:
             B, H, W, _ = a.shape
             columns = F.unfold(_pad(a, kernel.zero, torch.float64).permute(0, 3, 1, 2), 3)
-            return (weight @ columns + bias).transpose(1, 2).reshape(B, H, W, -1).float()
+            return (weight @ columns).transpose(1, 2).reshape(B, H, W, -1)
 
         return convolve
+
+    def finish(self, kernel: Kernel) -> Callable[[Tensor], Tensor]:
+        return lambda sums: ((sums + kernel.bias) * kernel.factor).float()
 
 
 def _is_exact(carrier: Carrier, device: torch.device) -> bool:

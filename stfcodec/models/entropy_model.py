@@ -294,8 +294,8 @@ class CompressionModel(nn.Module, ABC):
             y = y * self.gain(torch.tensor([quality], device=y.device))[0]
         z = self.hyper_analysis(y)
         z_symbols = _symbols(z - self.entropy_bottleneck.medians()).contiguous()
-        z_flat = _flat(z_symbols)
-        z = rans.encode(z_flat, _channel_indexes(z_symbols.shape), self.entropy_bottleneck.tables)
+        z_flat, rows = _flat(z_symbols), _channel_indexes(z_symbols.shape)
+        z_bytes = rans.encode(z_flat, rows, self.entropy_bottleneck.tables)
         checksum = _checksum(z_flat)
         targets = y.chunk(self.slices, 1)
         encoder = rans.Encoder(self.gaussian_conditional.tables)
@@ -309,7 +309,7 @@ class CompressionModel(nn.Module, ABC):
             return rounded
 
         self._decode_symbols(z_symbols, code)
-        return CodedLatents(z, encoder.finish(), checksum)
+        return CodedLatents(z_bytes, encoder.finish(), checksum)
 
     @torch.inference_mode()
     def decompress(

@@ -18,7 +18,7 @@ for efficient integer-arithmetic-only inference" (CVPR 2018).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from typing import TypeVar
 
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from stfcodec.errors import WeightsError
-from stfcodec.models.carriers import BOUND, MAX_REACH, Carrier, Convolution, Kernel, best_carrier
+from stfcodec.models.carriers import BOUND, MAX_REACH, Carrier, Kernel, best_carrier
 from stfcodec.models.registry import EntropyWidths
 
 _M = TypeVar("_M", bound=nn.Module)
@@ -86,22 +86,21 @@ class IntegerConv(nn.Module, ABC):
         self.register_buffer("step", torch.ones(c_in))
         self.register_buffer("float_bias", torch.zeros(c_out))
 
-    sums: Convolution
-
     def prepare(self, carrier: Carrier, reach: Tensor | None = None, here: bool = True) -> None:
         """Checks the proof and makes ready to run. reach: (C,) int64, default 1. here: whether the
-        sums are made by this layer, and not elsewhere.
+        sums are made by this layer, and not elsewhere, to be finished here.
         """
         reach = torch.ones_like(self.zero, dtype=torch.int64) if reach is None else reach
         self.prove(reach)
+        self.kernel = Kernel(self.weight, self.factor, reach, self.zero.float(), self.bias.float())
         if here:
-            bias = self.bias.float()
-            kernel = Kernel(self.weight, self.factor, reach, self.zero.float(), bias)
-            self.sums = carrier.prepare(kernel)
+            self.sums = carrier.prepare(self.kernel)
+        else:
+            self.finish = carrier.finish(self.kernel)
 
     @property
     def factor(self) -> Tensor:
-        """(O,) powers of two: what `sums` come multiplied by."""
+        """(O,) powers of two: what sums come multiplied by."""
         return torch.ones_like(self.scale)
 
     def prove(self, reach: Tensor) -> None:
@@ -241,7 +240,7 @@ class _Part:
         joint = kernels[0]._replace(
             **{f: torch.cat([getattr(k, f) for k in kernels]) for f in ("weight", "factor", "bias")}
         )
-        self.together = carrier.prepare(joint)
+        self.together = carrier.partial(joint)
 
     def add_all(self, sums: dict[str, Tensor], a: Tensor) -> None:
         """Adds what `a` contributes to the sums of every layer."""
@@ -252,7 +251,7 @@ class _Part:
 
     def add(self, sums: dict[str, Tensor], a: Tensor, key: str) -> None:
         """Adds what `a` contributes to the sums of one layer."""
-        part = _by_strips(self.carrier.prepare(self.layers[key]), a)
+        part = _by_strips(self.carrier.partial(self.layers[key]), a)
         sums[key] = sums[key].add_(part) if key in sums else part
 
 
@@ -279,7 +278,7 @@ class _FirstSums:
             part.add_all(self.sums, a)
 
     def take(self, key: str) -> Tensor:
-        """The sums (B, H, W, O) of one layer, times its factor."""
+        """The sums (B, H, W, O) of one layer, to be finished by it."""
         for part, a in self.seen:
             if key in part.layers:
                 part.add(self.sums, a, key)
@@ -349,46 +348,42 @@ class IntegerEntropy(nn.Module):
                 first.prepare(carrier, torch.cat(reach), here=False)
                 for layer in others:
                     layer.prepare(carrier)
-        self._parts = self._cut_first_layers(carrier, means, scales, slices)
+        self._parts = self._cut_first_layers(carrier)
         self._reaches = [t.float() for t in (means, scales, y)]
         scales = torch.arange(MAX_SCALE + 1, dtype=torch.int32, device=self.thresholds.device)
         self._levels = torch.bucketize(scales, self.thresholds).to(torch.uint8)
         return self
 
-    def _cut_first_layers(
-        self, carrier: Carrier, means: Tensor, scales: Tensor, slices: Sequence[Tensor]
-    ) -> dict[str, _Part]:
+    def _cut_first_layers(self, carrier: Carrier) -> dict[str, _Part]:
         """The transforms' first layers by what they see, not by whom they belong to.
 
         Each tensor of the context is then convolved once, for all that will ever look at it,
         and only the sums are kept.
         """
-        M, c = len(means), self.width
-        every = range(self.slices)
-        later = [[i for i in every if i > j and j < self.support] for j in every]
-        own = [M + c * min(i, self.support) for i in every]
-        seen_by: dict[str, tuple[Tensor, list[tuple[str, int, int]]]] = {
-            "means": (means, [(n, i, 0) for n in ("cc_mean", "lrp") for i in every]),
-            "scales": (scales, [("cc_scale", i, 0) for i in every]),
+        M, c = len(self.means_reach), self.width
+        names, every, head = ("cc_mean", "cc_scale", "lrp"), range(self.slices), slice(0, M)
+
+        def at(place: int) -> slice:
+            return slice(M + c * place, M + c * (place + 1))
+
+        users: dict[str, list[tuple[str, int, slice]]] = {
+            "means": [(n, i, head) for n in ("cc_mean", "lrp") for i in every],
+            "scales": [("cc_scale", i, head) for i in every],
         }
         for j in every:
-            names = ("cc_mean", "cc_scale", "lrp")
-            users = [(n, i, M + c * j) for n in names for i in later[j]]
-            seen_by[f"slice{j}"] = (slices[j], users)
-            seen_by[f"own{j}"] = (slices[j], [("lrp", j, own[j])])
-        parts = {}
-        for what, (reach, users) in seen_by.items():
-            if users:
-                kernels = {}
-                for n, i, at in users:
-                    first = self.get_submodule(f"{n}_transforms")[i][0]
-                    columns = first.weight[:, at : at + len(reach)]
-                    # What h_s gives is the first of what a layer sees, and brings its bias.
-                    bias = first.bias.float() * (at == 0)
-                    zero = first.zero[at : at + len(reach)].float()
-                    kernels[f"{n}{i}"] = Kernel(columns, first.factor, reach, zero, bias)
-                parts[what] = _Part(kernels, carrier)
-        return parts
+            users[f"own{j}"] = [("lrp", j, at(min(j, self.support)))]
+            if j < self.support and j + 1 < self.slices:
+                users[f"slice{j}"] = [(n, i, at(j)) for n in names for i in every[j + 1 :]]
+        return {
+            what: _Part(
+                {
+                    f"{n}{i}": self.get_submodule(f"{n}_transforms")[i][0].kernel.columns(inputs)
+                    for n, i, inputs in layers
+                },
+                carrier,
+            )
+            for what, layers in users.items()
+        }
 
     def decode_slices(self, z: Tensor, code: Callable[[int, Tensor, Tensor], Tensor]) -> Tensor:
         """ŷ (B, M, 4·h, 4·w), multiples of 1/128, from ẑ's symbols (B, N, h, w).
@@ -403,7 +398,7 @@ class IntegerEntropy(nn.Module):
 
         def rest(name: str, i: int) -> Tensor:
             first, *others = self.get_submodule(f"{name}_transforms")[i]
-            a = first.look_up(first_sums.take(f"{name}{i}"))
+            a = first.look_up(first.finish(first_sums.take(f"{name}{i}")))
             for layer in others:
                 a = layer(a)
             return a

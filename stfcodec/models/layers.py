@@ -143,6 +143,42 @@ class PixelDeconv(nn.ConvTranspose2d):
         return F.pixel_shuffle(F.conv2d(x, phases, self.bias.repeat_interleave(4), padding=1), 2)
 
 
+class ShuffledConv(nn.Conv2d):
+    """3×3 convolution of pixel-shuffled x. x: (B, 4·c_in, H, W) -> (B, c_out, 2·H, 2·W).
+
+    Without gradients it runs at the lower resolution, to the four phases of each 2×2 block, like
+    `PixelDeconv`.
+    """
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(c_in, c_out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            return super().forward(F.pixel_shuffle(x, 2))
+        assert self.bias is not None
+        phases = _phases(_phases(self.weight, 2), 3)  # rows, then columns
+        phases = phases.contiguous(memory_format=torch.channels_last)
+        return F.pixel_shuffle(F.conv2d(x, phases, self.bias.repeat_interleave(4), padding=1), 2)
+
+
+def _phases(weight: Tensor, dim: int) -> Tensor:
+    """A kernel along `dim` as one between pairs of positions: (c_out, c_in, 3, 3) -> (2·c_out,
+    2·c_in, 3, 3).
+
+    Output 2m + r reads input 2m + r + i through tap i + 1: of the pair m + (r + i) // 2, the
+    member (r + i) % 2.
+    """
+    c_out, c_in, *taps = weight.shape
+    pairs = weight.new_zeros(c_out, 2, c_in, 2, *taps)
+    for r in range(2):
+        for i in (-1, 0, 1):
+            pair, member = divmod(r + i, 2)
+            target = pairs[:, r, :, member].select(dim, pair + 1)
+            target.copy_(weight.select(dim, i + 1))
+    return pairs.flatten(2, 3).flatten(0, 1)
+
+
 def subpel3x3(c_in: int, c_out: int) -> nn.Sequential:
     """Doubles height and width: 3×3 convolution to 4·c_out channels, then pixel shuffle."""
     return nn.Sequential(nn.Conv2d(c_in, 4 * c_out, 3, padding=1), nn.PixelShuffle(2))

@@ -9,7 +9,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from stfcodec.models.entropy_model import CompressionModel, Step, round_up
-from stfcodec.models.layers import PatchEmbed, PatchMerge, PatchSplit, SwinStage
+from stfcodec.models.layers import PatchEmbed, PatchMerge, PatchSplit, ShuffledConv, SwinStage
 from stfcodec.models.registry import StfWidths
 
 
@@ -46,8 +46,8 @@ class STF(CompressionModel):
         )
         self.end_conv = nn.Sequential(
             nn.Conv2d(dims[0], widths.end_width * widths.patch**2, 5, padding=2),
-            nn.PixelShuffle(widths.patch),
-            nn.Conv2d(widths.end_width, 3, 3, padding=1),
+            nn.Identity(),  # the published networks shuffle pixels here
+            ShuffledConv(widths.end_width, 3),
         )
 
     def analysis_steps(self) -> tuple[Step, ...]:
