@@ -41,6 +41,8 @@ class Codec:
     info: ModelInfo
     model: CompressionModel
     device: torch.device
+    core: int = tiling.CORE
+    """Side of the transforms' tiles, see `tiling.run`."""
 
     def _analysis(self, pixels: Tensor) -> Tensor:
         """uint8 (H, W, 3), sides multiples of 64 -> y (1, M, H/16, W/16), float32."""
@@ -49,7 +51,7 @@ class Codec:
             return first.run(tile.to(self.device).float() / 255)
 
         first, *others = self.model.analysis_steps()
-        y = tiling.run([first._replace(run=run), *others], pixels.permute(2, 0, 1)[None])
+        y = tiling.run([first._replace(run=run), *others], pixels.permute(2, 0, 1)[None], self.core)
         return y.float().cpu()
 
     def _synthesis(self, y_hat: Tensor, gray: bool) -> Tensor:
@@ -63,7 +65,7 @@ class Codec:
 
         *others, last = self.model.synthesis_steps()
         y_hat = y_hat.to(self.device, memory_format=torch.channels_last)
-        pixels = tiling.run([*others, last._replace(run=run)], y_hat)
+        pixels = tiling.run([*others, last._replace(run=run)], y_hat, self.core)
         return pixels[0].permute(1, 2, 0)
 
     def encode(self, picture: Picture, quality: float) -> Stream:

@@ -20,7 +20,7 @@ CORE = 1024
 as much in a coarse step, whose tiles overlap by more."""
 
 
-def run(steps: Iterable[Step], x: Tensor, core: int = CORE) -> Tensor:
+def run(steps: Iterable[Step], x: Tensor, core: int) -> Tensor:
     """A whole transform. x: (1, C, H, W), what the first step takes; its sides span multiples of 64
     pixels. core: a multiple of 64."""
     for step in steps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from stfcodec.bench import memory, processes, published, rates, speedup, summary
+from stfcodec.bench import memory, processes, published, rates, seams, speedup, summary
 from stfcodec.bench.__main__ import main
 from stfcodec.bench.coders import JPEG_444, available, by_name, by_way
 from stfcodec.bench.page import fill, table
@@ -136,6 +137,16 @@ def test_memory_grows_with_the_picture() -> None:
     assert large.decode > small.decode + 48
 
 
+def test_what_tiles_change_is_measured(tmp_path: Path) -> None:
+    difference = tmp_path / "difference.png"
+    done = CliRunner().invoke(seams.main, [str(PHOTO), str(difference), "--core", "256"])
+    assert done.exit_code == 0, done.output
+    with Image.open(difference) as drawn, Image.open(PHOTO) as picture:
+        assert drawn.size == picture.size
+    decibels = [float(d) for d in re.findall(r"([\d.]+) dB", done.output)]
+    assert len(decibels) == 4 and max(decibels) - min(decibels) < 0.01
+
+
 def test_start_up_and_folders_run_the_program() -> None:
     assert len(processes.start_up(rounds=1)) == 5
     found = processes.folder([photo(64)])
@@ -221,23 +232,15 @@ def test_a_small_run_writes_everything(tmp_path: Path) -> None:
         Image.fromarray(photo(400)[90 * i :, 100 * i :][:300, :300]).save(pictures / f"{i}.png")
     out = tmp_path / "out"
     arguments = [str(pictures), "--quick", "--crop", "176", "--out", str(out)]
-    skipped = [
-        "--skip",
-        "speedup",
-        "--skip",
-        "memory",
-        "--skip",
-        "folder",
-        "--skip",
-        "precision",
-        "--skip",
-        "start-up",
-    ]
+    left_out = ("speedup", "memory", "folder", "precision", "start-up")
+    skipped = [word for part in left_out for word in ("--skip", part)]
     done = CliRunner().invoke(main, [*arguments, *skipped], catch_exceptions=False)
     assert done.exit_code == 0
     record = json.loads((out / "benchmarks" / "record.json").read_text())
     assert record["pictures"] == {"folder": "photos", "count": 2, "megapixels": 0.06}
     assert record["peers"] == {} and record["speedup"] == {}
+    assert [s["height"] for s in record["sizes"]] == [256, 512]
+    assert all(s["encode"] > 100 and s["encode_s"] > 0 for s in record["sizes"])
     page = (out / "benchmarks.md").read_text()
     assert "python -m stfcodec.bench photos --quick" in page
     assert str(tmp_path) not in page + json.dumps(record)

@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +23,15 @@ from test_codec import crop
 from torch import Tensor, nn
 
 import stfcodec
-from stfcodec import container, tiling
+from stfcodec import container
 from stfcodec.bench import crosscheck
 from stfcodec.bench.crosscheck import filled_model
 from stfcodec.bench.exactness import curves, rates, summary
 from stfcodec.bench.metrics import bd_rate
 from stfcodec.cli import quantize
+from stfcodec.codec import Codec, codec_for
 from stfcodec.errors import StreamError, WeightsError
+from stfcodec.imageio import read_picture
 from stfcodec.models import carriers, integer, registry, store, weights
 from stfcodec.models.build import build
 from stfcodec.models.carriers import (
@@ -41,7 +43,7 @@ from stfcodec.models.carriers import (
     ReferenceCarrier,
     best_carrier,
 )
-from stfcodec.models.entropy_model import CompressionModel, Step
+from stfcodec.models.entropy_model import CompressionModel
 from stfcodec.models.integer import (
     FRACTION,
     NETWORKS,
@@ -218,25 +220,23 @@ def test_autocast_does_not_matter(model: CompressionModel, latents: Tensor) -> N
 
 def test_tiles_do_not_matter(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles are the transforms' business: ŷ is one picture, with them and without."""
-    pixels = crop((192, 320))
-    data = stfcodec.encode(pixels, quality=4, weights=path)
+    picture = read_picture(crop((192, 320)))
+    whole = codec_for(INFO, 4.0, "cpu", path)
+    tiled = dataclasses.replace(whole, core=64)
     seen: list[Tensor] = []
-    run = tiling.run
+    synthesis = Codec._synthesis
 
-    def cut_to(core: int) -> None:
-        def spy(steps: Iterable[Step], x: Tensor) -> Tensor:
-            seen.append(x)
-            return run(steps, x, core)
+    def spy(codec: Codec, y_hat: Tensor, gray: bool) -> Tensor:
+        seen.append(y_hat)
+        return synthesis(codec, y_hat, gray)
 
-        monkeypatch.setattr(tiling, "run", spy)
-
-    cut_to(tiling.CORE)
-    stfcodec.decode(data, weights=path)
-    cut_to(64)
-    stfcodec.decode(data, weights=path)
+    monkeypatch.setattr(Codec, "_synthesis", spy)
+    stream = whole.encode(picture, 4.0)
+    whole.decode(stream)
+    tiled.decode(stream)
     assert torch.equal(*seen)
     # Tiles on the encoder's side may round g_a's outputs otherwise: another stream, as readable.
-    stfcodec.decode(stfcodec.encode(pixels, quality=4, weights=path), weights=path)
+    whole.decode(tiled.encode(picture, 4.0))
 
 
 def test_every_environment_by_one_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,10 @@
-"""Peak memory of coding one large picture, each direction in a process of its own."""
+"""Peak memory and time of coding one picture, each direction in a process of its own."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,10 +19,13 @@ from stfcodec.bench.coders import Coder
 
 @dataclass(frozen=True)
 class Memory:
-    """MiB of resident memory at the peak of a whole process, Python and the picture included."""
+    """MiB of resident memory at the peak of a whole process, Python and the picture included; and
+    seconds of the coding in it, after a small picture for a start."""
 
     encode: float
     decode: float
+    encode_s: float
+    decode_s: float
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -46,25 +50,35 @@ def measure(coder: Coder, picture: np.ndarray) -> Memory:
     with TemporaryDirectory() as folder:
         source, stream = Path(folder, "picture.npy"), Path(folder, "stream")
         np.save(source, picture)
-        encode = _peak("encode", coder, source, stream)
-        return Memory(encode, _peak("decode", coder, source, stream))
+        encode, encode_s = _process("encode", coder, source, stream)
+        decode, decode_s = _process("decode", coder, source, stream)
+        return Memory(encode, decode, encode_s, decode_s)
 
 
-def _peak(direction: str, coder: Coder, source: Path, stream: Path) -> float:
+def _process(direction: str, coder: Coder, source: Path, stream: Path) -> tuple[float, float]:
     command = [sys.executable, "-m", "stfcodec.bench.memory", direction, coder.name]
     done = subprocess.run(
         [*command, str(source), str(stream)], check=True, stdout=subprocess.PIPE, text=True
     )
-    return round(int(done.stdout) / 2**20, 1)
+    peak, seconds = done.stdout.split()
+    return round(int(peak) / 2**20, 1), round(float(seconds), 3)
 
 
 def _child(direction: str, name: str, source: str, stream: str) -> None:
     coder = coders.by_name(name)
+    coder.decode(coder.encode(np.zeros((64, 64, 3), np.uint8), coder.middle))
     if direction == "encode":
-        Path(stream).write_bytes(coder.encode(np.load(source), coder.middle))
+        picture = np.load(source)
+        start = time.perf_counter()
+        data = coder.encode(picture, coder.middle)
+        seconds = time.perf_counter() - start
+        Path(stream).write_bytes(data)
     else:
-        coder.decode(Path(stream).read_bytes())
-    print(high_water())
+        data = Path(stream).read_bytes()
+        start = time.perf_counter()
+        coder.decode(data)
+        seconds = time.perf_counter() - start
+    print(high_water(), seconds)
 
 
 def high_water() -> int:

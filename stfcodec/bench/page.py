@@ -10,6 +10,7 @@ from typing import Any
 
 from stfcodec.bench.processes import IMPORT_TORCH
 from stfcodec.bench.summary import Summary, signed
+from stfcodec.models.registry import DEFAULT_MODEL
 
 
 def fill(page: Path, mark: str, lines: list[str]) -> None:
@@ -34,6 +35,7 @@ def render(record: dict[str, Any], summary: Summary, folder: str) -> str:
         _our_points(record),
         _ways(record),
         _memory(record),
+        _sizes(record),
         _start_up(record),
         _folder(record),
         _speedup(record),
@@ -186,6 +188,29 @@ def _memory(record: dict[str, Any]) -> list[str]:
         ),
         "",
         *table(["coder", "encode", "decode"], rows),
+    ]
+
+
+def _sizes(record: dict[str, Any]) -> list[str]:
+    if not record["sizes"]:
+        return []
+
+    def row(s: dict[str, Any]) -> Sequence[str]:
+        megapixels = s["width"] * s["height"] / 1e6
+        seconds = (f"{s[key] / megapixels:.3f}" for key in ("encode_s", "decode_s"))
+        peaks = (f"{s[key]:.0f}" for key in ("encode", "decode"))
+        return (f"{s['width']}×{s['height']}", f"{megapixels:.1f}", *seconds, *peaks)
+
+    head = ["picture", "megapixels", "encode, s/MP", "decode, s/MP", "encode, MiB", "decode, MiB"]
+    return [
+        "## Picture sizes",
+        "",
+        *_paragraph(
+            f"`{DEFAULT_MODEL}` at its default quality, each time in a process of its own, after a "
+            "small picture for a start; one run each."
+        ),
+        "",
+        *table(head, map(row, record["sizes"])),
     ]
 
 

@@ -18,7 +18,9 @@ from tqdm import tqdm
 from stfcodec.bench import machine, memory, peers, processes, published, rates, speedup
 from stfcodec.bench.coders import WAYS, Coder, available, by_way
 from stfcodec.bench.pictures import middle
+from stfcodec.models.registry import DEFAULT_MODEL
 
+_SIZES = [(512, 768), (1500, 2000), (4000, 6000), (10000, 10000)]
 _PICTURES = {".png", ".bmp", ".tif", ".tiff", ".ppm", ".webp", ".jpg", ".jpeg"}
 
 
@@ -58,6 +60,7 @@ def measure(
         "absent": absent,
         "peers": {},
         "memory_picture": None,
+        "sizes": [],
         "start_up": {},
         "folder": {},
         "ways": [],
@@ -86,6 +89,19 @@ def _memory(
             except subprocess.CalledProcessError as error:
                 why = f"its process ended with code {error.returncode}"
                 record["absent"][f"memory of {coder.name}"] = why
+            step()
+
+
+def _sizes(
+    record: dict[str, Any], images: Sequence[np.ndarray], coders: Sequence[Coder], quick: bool
+) -> None:
+    """The default model, from small to very large pictures."""
+    coder = next(c for c in coders if c.name == DEFAULT_MODEL)
+    sizes = [(256, 384), (512, 768)] if quick else _SIZES
+    with _progress("sizes", len(sizes)) as step:
+        for height, width in sizes:
+            found = memory.measure(coder, memory.mosaic(images, height, width))
+            record["sizes"].append({"height": height, "width": width, **found.to_json()})
             step()
 
 
@@ -136,6 +152,7 @@ def _speedup(
 
 PARTS = {
     "memory": _memory,
+    "sizes": _sizes,
     "start-up": _start_up,
     "folder": _folder,
     "precision": _ways,
