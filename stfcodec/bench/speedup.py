@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import stfcodec
 from stfcodec.bench.coders import WAYS, environment
@@ -20,10 +20,11 @@ from stfcodec.bench.published import Published
 from stfcodec.models import registry, weights
 from stfcodec.models.build import build
 from stfcodec.models.calibrate import quantise
-from stfcodec.models.entropy_model import ENTROPY_PARTS, CompressionModel
+from stfcodec.models.entropy_model import CompressionModel
 from stfcodec.models.registry import ModelInfo
 from stfcodec.models.stf import STF
 from stfcodec.models.wacnn import WACNN
+from stfcodec.train.initialise import start_entropy_model
 
 PAPER = tuple(i for i in registry.MODELS if not i.variable_rate)
 
@@ -114,24 +115,23 @@ def stand_in(info: ModelInfo, picture: np.ndarray) -> CompressionModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build(info).eval()
-        for name, m in model.named_modules():
-            if name.split(".")[0] in ENTROPY_PARTS and isinstance(m, nn.Conv2d):
-                nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
-                nn.init.zeros_(m.bias)
-    channels = info.widths.entropy.latents
-    wanted = _LARGEST * _RATIO ** torch.arange(channels)
+        _spread(model, x)
+        start_entropy_model(model, model.analysis(x))
+    model.update()
+    model.integer = quantise(model, [x])
+    return model
+
+
+def _spread(model: CompressionModel, x: Tensor) -> None:
+    """Gives y its spread, and what is decoded from it the range of a picture."""
+    wanted = _LARGEST * _RATIO ** torch.arange(model.widths.latents)
     for _ in range(4):
         y = model.analysis(x)
         for rows in _last_rows(model):
             rows.mul_((wanted / y.std((0, 2, 3))).view(-1, *[1] * (rows.dim() - 1)))
-    y = model.analysis(x)
     last = model.g_s[-1] if isinstance(model, WACNN) else model.end_conv[-1]
-    last.weight.mul_(0.2 / model.synthesis(y).std())
+    last.weight.mul_(0.2 / model.synthesis(model.analysis(x)).std())
     last.bias.fill_(0.5)
-    _expect(model, y)
-    model.update()
-    model.integer = quantise(model, [x])
-    return model
 
 
 def _last_rows(model: CompressionModel) -> list[Tensor]:
@@ -142,22 +142,3 @@ def _last_rows(model: CompressionModel) -> list[Tensor]:
     merge, last = model.layers[-2].downsample, model.layers[-1]
     parts = [m for block in last.blocks for m in (block.attn.proj, block.mlp.fc2)]
     return [p for m in (merge.reduction, *parts) for p in m.parameters()]
-
-
-def _expect(model: CompressionModel, y: Tensor) -> None:
-    """The entropy networks say each channel's mean and spread, and z is worth coding."""
-    unit = 1 / (y.abs().amax((0, 2, 3)) + 1)
-    model.h_a[0].weight.mul_(unit[:, None, None])
-    model.h_a[-1].weight.mul_(3 / model.h_a(y).std())
-    M = y.shape[1]
-    means, spreads = (t.chunk(model.slices) for t in (y.mean((0, 2, 3)), y.std((0, 2, 3))))
-    for i, (mean, spread) in enumerate(zip(means, spreads, strict=True)):
-        for transforms, guess in (
-            (model.cc_mean_transforms, mean),
-            (model.cc_scale_transforms, spread),
-            (model.lrp_transforms, torch.zeros_like(mean)),
-        ):
-            first, last = transforms[i][0], transforms[i][-1]
-            first.weight[:, M:].mul_(unit[: first.in_channels - M, None, None])
-            last.weight.zero_()
-            last.bias.copy_(guess)

@@ -52,7 +52,7 @@ def initialise(model: CompressionModel, crops: Tensor) -> None:
         _fit_wacnn_synthesis(model, noisy, targets)
     else:
         _fit_stf_synthesis(model, noisy, targets)
-    _start_entropy_model(model, y)
+    start_entropy_model(model, y * model.gain(torch.tensor([3.5]))[0])
 
 
 def _calm(model: nn.Module) -> None:
@@ -289,15 +289,17 @@ def _fit_split(split: PatchSplit, x: Tensor, target: Tensor) -> None:
 # ------------------------------------------------------------------------- entropy model
 
 
-def _start_entropy_model(model: CompressionModel, y: Tensor) -> None:
-    """Inputs at unit scale, first guesses of each channel's mean and scale, z worth coding."""
-    assert model.gain is not None
+@torch.no_grad()
+def start_entropy_model(model: CompressionModel, y: Tensor) -> None:
+    """Inputs at unit scale, first guesses of each channel's mean and scale, z worth coding.
+
+    y: (B, M, h, w), after the gain.
+    """
     # The default start loses half the signal at every layer, and what h_s says of a mean is lost.
     for name, m in model.named_modules():
         if name.split(".")[0] in ENTROPY_PARTS and isinstance(m, nn.Conv2d):
             nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
             nn.init.zeros_(m.bias)
-    y = y * model.gain(torch.tensor([3.5]))[0]
     spread = y.std((0, 2, 3))
     unit = 1 / (spread + 1)
     M = spread.numel()
