@@ -273,7 +273,7 @@ class _FirstSums:
         if part is None:
             return
         if self.large:
-            self.seen.append((part, a))
+            self.seen.append((part, a.to(torch.int16)))  # half the memory
         else:
             part.add_all(self.sums, a)
 
