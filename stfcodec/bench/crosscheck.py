@@ -299,7 +299,7 @@ def decode(
 
     def code(_: int, mean: Tensor, index: Tensor) -> Tensor:
         for decoder, own, i in zip(decoders, symbols, index.cpu(), strict=True):
-            own.append(decoder.decode(i.contiguous().numpy().ravel()))
+            own.append(decoder.decode(i.int().contiguous().numpy().ravel()))
         return last(mean.shape)
 
     y_hat = model.integer.decode_slices(last((len(streams), channels, h, w)), code)
