@@ -559,7 +559,7 @@ def test_quantisation_costs_the_embedded_weights_little() -> None:
     embedded = weights.load(INFO, store.find(INFO, 1.0))
     floating, integer = curves(embedded, [crop((256, 384))], [1.0, 3.0, 5.0])
     assert floating != integer
-    assert abs(bd_rate(floating, integer)) < 0.5
+    assert bd_rate(floating, integer) < 0.5  # on one crop, rounding may as well gain
     assert "BD-rate" in summary(floating, integer)
     assert "BD-rate" not in summary(floating[:1], integer[:1])
 
