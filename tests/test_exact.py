@@ -557,9 +557,9 @@ def test_integers_cost_few_bits(model: CompressionModel, latents: Tensor) -> Non
 def test_quantisation_costs_the_embedded_weights_little() -> None:
     """Whole photographs are in docs/exactness.md. The two forms are really two."""
     embedded = weights.load(INFO, store.find(INFO, 1.0))
-    floating, integer = curves(embedded, [crop((256, 384))], [1.0, 3.0, 5.0])
+    floating, integer = curves(embedded, [crop((256, 384))], [1.0, 2, 3, 4, 5, 6])
     assert floating != integer
-    assert bd_rate(floating, integer) < 0.5  # on one crop, rounding may as well gain
+    assert abs(bd_rate(floating, integer)) < 0.5
     assert "BD-rate" in summary(floating, integer)
     assert "BD-rate" not in summary(floating[:1], integer[:1])
 

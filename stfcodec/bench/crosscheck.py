@@ -45,7 +45,13 @@ from stfcodec.models.carriers import (
     ReferenceCarrier,
     best_carrier,
 )
-from stfcodec.models.entropy_model import DOWNSAMPLING_Z, CompressionModel
+from stfcodec.models.entropy_model import (
+    DOWNSAMPLING_Z,
+    CompressionModel,
+    channel_indexes,
+    checksum,
+    flat,
+)
 from stfcodec.models.integer import FRACTION, NETWORKS
 from stfcodec.models.registry import ModelInfo
 
@@ -288,7 +294,7 @@ def decode(
     z_tables, y_tables = model.entropy_bottleneck.tables, model.gaussian_conditional.tables
     device, (h, w) = model.integer.thresholds.device, _positions(streams[0])
     channels = len(z_tables.length)
-    rows = np.repeat(np.arange(channels, dtype=np.int32), h * w)
+    rows = channel_indexes((1, channels, h, w))
     decoders = [rans.Decoder(s.y, y_tables) for s in streams]
     symbols = [[rans.Decoder(s.z, z_tables).decode(rows)] for s in streams]
 
@@ -299,12 +305,12 @@ def decode(
 
     def code(_: int, mean: Tensor, index: Tensor) -> Tensor:
         for decoder, own, i in zip(decoders, symbols, index.cpu(), strict=True):
-            own.append(decoder.decode(i.int().contiguous().numpy().ravel()))
+            own.append(decoder.decode(flat(i)))
         return last(mean.shape)
 
     y_hat = model.integer.decode_slices(last((len(streams), channels, h, w)), code)
     for stream, own in zip(streams, symbols, strict=True):
-        if zlib.crc32(np.concatenate(own).astype("<i4").tobytes()) != stream.checksum:
+        if checksum(np.concatenate(own)) != stream.checksum:
             raise StreamError("the decoded symbols do not match the stream's checksum")
     integers = (y_hat * FRACTION).to(torch.int32).cpu()
     return [zlib.crc32(t.contiguous().numpy().astype("<i4").tobytes()) for t in integers]

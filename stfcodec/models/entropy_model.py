@@ -294,22 +294,22 @@ class CompressionModel(nn.Module, ABC):
             y = y * self.gain(torch.tensor([quality], device=y.device))[0]
         z = self.hyper_analysis(y)
         z_symbols = _symbols(z - self.entropy_bottleneck.medians()).contiguous()
-        z_flat, rows = _flat(z_symbols), _channel_indexes(z_symbols.shape)
+        z_flat, rows = flat(z_symbols), channel_indexes(z_symbols.shape)
         z_bytes = rans.encode(z_flat, rows, self.entropy_bottleneck.tables)
-        checksum = _checksum(z_flat)
+        crc = checksum(z_flat)
         targets = y.chunk(self.slices, 1)
         encoder = rans.Encoder(self.gaussian_conditional.tables)
 
         def code(i: int, mean: Tensor, index: Tensor) -> Tensor:
-            nonlocal checksum
+            nonlocal crc
             rounded = _symbols(targets[i] - mean)
-            flat = _flat(rounded)
-            encoder.add(flat, _flat(index))
-            checksum = _checksum(flat, checksum)
+            flat_symbols = flat(rounded)
+            encoder.add(flat_symbols, flat(index))
+            crc = checksum(flat_symbols, crc)
             return rounded
 
         self._decode_symbols(z_symbols, code)
-        return CodedLatents(z_bytes, encoder.finish(), checksum)
+        return CodedLatents(z_bytes, encoder.finish(), crc)
 
     @torch.inference_mode()
     def decompress(
@@ -322,20 +322,20 @@ class CompressionModel(nn.Module, ABC):
         medians = self.entropy_bottleneck.medians()
         shape = (1, medians.shape[1], *size)
         z_flat = rans.Decoder(coded.z, self.entropy_bottleneck.tables).decode(
-            _channel_indexes(shape)
+            channel_indexes(shape)
         )
         z_symbols = torch.from_numpy(z_flat).to(medians.device, torch.float32).view(shape)
         decoder = rans.Decoder(coded.y, self.gaussian_conditional.tables)
-        checksum = _checksum(z_flat)
+        crc = checksum(z_flat)
 
         def code(_: int, mean: Tensor, index: Tensor) -> Tensor:
-            nonlocal checksum
-            flat = decoder.decode(_flat(index))
-            checksum = _checksum(flat, checksum)
-            return torch.from_numpy(flat).to(mean).view(mean.shape)
+            nonlocal crc
+            flat_symbols = decoder.decode(flat(index))
+            crc = checksum(flat_symbols, crc)
+            return torch.from_numpy(flat_symbols).to(mean).view(mean.shape)
 
         y_hat = self._decode_symbols(z_symbols, code)
-        if checksum != coded.checksum:
+        if crc != coded.checksum:
             raise StreamError(
                 "the decoded symbols do not match the stream's checksum; "
                 "the file or the weights are damaged"
@@ -354,16 +354,16 @@ def _noisy(x: Tensor) -> Tensor:
     return x + torch.rand_like(x) - 0.5
 
 
-def _flat(t: Tensor) -> np.ndarray:
+def flat(t: Tensor) -> np.ndarray:
     """(1, C, h, w) -> int32, one dimension, channel by channel: the order of the stream."""
     return t.to(torch.int32).contiguous().cpu().numpy().ravel()
 
 
-def _channel_indexes(shape: Sequence[int]) -> np.ndarray:
+def channel_indexes(shape: Sequence[int]) -> np.ndarray:
     _, channels, height, width = shape
     return np.repeat(np.arange(channels, dtype=np.int32), height * width)
 
 
-def _checksum(symbols: np.ndarray, before: int = 0) -> int:
+def checksum(symbols: np.ndarray, before: int = 0) -> int:
     """CRC-32 of int32 symbols, going on from that of what came before."""
     return zlib.crc32(symbols.astype("<i4", copy=False).data, before)

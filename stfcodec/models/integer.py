@@ -247,12 +247,15 @@ class _Part:
         widths = [len(k.weight) for k in self.layers.values()]
         found = _by_strips(self.together, a).split(widths, 3)
         for key, part in zip(self.layers, found, strict=True):
-            sums[key] = sums[key].add_(part) if key in sums else part
+            _add(sums, key, part)
 
     def add(self, sums: dict[str, Tensor], a: Tensor, key: str) -> None:
         """Adds what `a` contributes to the sums of one layer."""
-        part = _by_strips(self.carrier.partial(self.layers[key]), a)
-        sums[key] = sums[key].add_(part) if key in sums else part
+        _add(sums, key, _by_strips(self.carrier.partial(self.layers[key]), a))
+
+
+def _add(sums: dict[str, Tensor], key: str, part: Tensor) -> None:
+    sums[key] = sums[key].add_(part) if key in sums else part
 
 
 class _FirstSums:

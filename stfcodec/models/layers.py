@@ -138,9 +138,7 @@ class PixelDeconv(nn.ConvTranspose2d):
         assert self.bias is not None
         # Output 2m + r reads input m + t − 1 through tap 2·(2 − t) + r; tap 5 is none.
         taps = F.pad(self.weight, (0, 1, 0, 1)).unflatten(3, (3, 2)).unflatten(2, (3, 2))
-        phases = taps.flip(2, 4).permute(1, 3, 5, 0, 2, 4).flatten(0, 2)
-        phases = phases.contiguous(memory_format=torch.channels_last)
-        return F.pixel_shuffle(F.conv2d(x, phases, self.bias.repeat_interleave(4), padding=1), 2)
+        return _by_phases(x, taps.flip(2, 4).permute(1, 3, 5, 0, 2, 4).flatten(0, 2), self.bias)
 
 
 class ShuffledConv(nn.Conv2d):
@@ -158,8 +156,14 @@ class ShuffledConv(nn.Conv2d):
             return super().forward(F.pixel_shuffle(x, 2))
         assert self.bias is not None
         phases = _phases(_phases(self.weight, 2), 3)  # rows, then columns
-        phases = phases.contiguous(memory_format=torch.channels_last)
-        return F.pixel_shuffle(F.conv2d(x, phases, self.bias.repeat_interleave(4), padding=1), 2)
+        return _by_phases(x, phases, self.bias)
+
+
+def _by_phases(x: Tensor, phases: Tensor, bias: Tensor) -> Tensor:
+    """3×3 convolution to the four phases (4·c_out, c_in, 3, 3) of each 2×2 block, put in place.
+    x: (B, c_in, H, W) -> (B, c_out, 2·H, 2·W); bias: (c_out,)."""
+    phases = phases.contiguous(memory_format=torch.channels_last)
+    return F.pixel_shuffle(F.conv2d(x, phases, bias.repeat_interleave(4), padding=1), 2)
 
 
 def _phases(weight: Tensor, dim: int) -> Tensor:
