@@ -26,6 +26,7 @@ from stfcodec.train.curve import draw
 from stfcodec.train.data import CropSampler, calibration_crops, load_photographs, place
 from stfcodec.train.initialise import initialise
 from stfcodec.train.loss import balance, rate_distortion
+from stfcodec.train.revive import revive, silent_shares
 from stfcodec.train.soap import Soap
 
 CHECKPOINT, TRUNK, LOG, CURVE = "last.pt", "trunk.pt", "log.csv", "loss.png"
@@ -97,9 +98,11 @@ class Trainer:
         photographs = load_photographs(Path(settings.data), settings.decay_crop, settings.limit)
         self.sampler = CropSampler(place(photographs, self.device), self.generator)
         self.model = build(self.info)
+        self.revived: list[str] = []
         if not (folder / CHECKPOINT).exists():
             if start is not None:
                 self.model.load_state_dict(_trained_state(self.info, start), strict=False)
+                self.revived = revive(self.model, *self._probe())
             elif self.info.variable_rate:
                 initialise(self.model, self.sampler(min(256, 8 * settings.batch), 128).cpu())
         self.model.to(self.device, memory_format=torch.channels_last).train()
@@ -134,6 +137,8 @@ class Trainer:
     def run(self, report=print, save_every: float = 600.0) -> None:
         """Trains until the budget is used, saving every `save_every` seconds, then exports."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.revived:
+            report(f"restarted, because most of their units were silent: {', '.join(self.revived)}")
         last = saved = shown = time.monotonic()
         window: list[Tensor] = []
         seen = self.pixels
@@ -187,6 +192,12 @@ class Trainer:
         means = (loss.loss.mean(), loss.bpp.mean(), loss.mse.mean(), norm)
         return torch.stack([m.detach().float() for m in means])
 
+    def _probe(self) -> tuple[Tensor, Tensor]:
+        """The same crops every time, one in six at each quality, to see which units are silent."""
+        photographs = [p.cpu() for p in self.sampler.photographs]
+        x = torch.cat(calibration_crops(photographs, self.settings.crop, _QUALITIES))
+        return x, torch.arange(1.0, _QUALITIES + 1).repeat(len(x) // _QUALITIES)
+
     # -------------------------------------------------------------------------- on disk
 
     def save(self, path: Path) -> None:
@@ -223,6 +234,7 @@ class Trainer:
         integers, the rest in float16."""
         model = build(self.info)
         model.load_state_dict(self.average.module.state_dict())
+        silent = silent_shares(model, *self._probe())
         model.entropy_bottleneck.fit_quantiles()
         model.update()
         photographs = [p.cpu() for p in self.sampler.photographs]
@@ -238,6 +250,8 @@ class Trainer:
             "minutes": round(self.elapsed / 60, 1),
             "megapixels": round(self.pixels / 1e6),
             "started_from": self.start,
+            "restarted": self.revived,
+            "silent": round(max(silent.values()), 3),
         }
         (self.folder / TRAINING).write_text(json.dumps(record, indent=1) + "\n")
         return path
