@@ -91,6 +91,8 @@ def test_lower_bound_lets_values_climb_back() -> None:
         (ShuffledConv(5, 3), (2, 20, 5, 7)),
         (Linear(6, 4), (2, 5, 7, 6)),
         (Linear(6, 4, bias=False), (5, 7, 6)),
+        (SwinBlock(8, heads=2, window=2, shift=0, mlp_ratio=2), (2, 4, 6, 8)),
+        (SwinBlock(8, heads=2, window=2, shift=1, mlp_ratio=2), (2, 4, 6, 8)),
     ],
     ids=lambda x: type(x).__name__,
 )

@@ -59,8 +59,8 @@ def command(data: Path, out: Path, start: Path | None, threads: int | None, **op
         raise UsageError(f"{data} is not a folder of pictures")
     if threads is not None:
         torch.set_num_threads(threads)
-    # Gradients that vanish pass through the smallest floats, which some CPUs compute a hundred times
-    # more slowly. Threads inherit this, so it comes before the first of them.
+    # Vanishing gradients pass through the smallest floats, with which CPUs take up to a hundred
+    # times as long. Threads inherit this, so it comes before the first of them.
     torch.set_flush_denormal(True)
     settings = Settings(data=str(data), **options)
     Trainer(settings, out, start).run(report=lambda line: click.echo(line, err=True))

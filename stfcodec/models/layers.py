@@ -7,6 +7,7 @@ block equal those of the published networks, so that their checkpoints load unch
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -99,9 +100,14 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled() or x.device.type != "cpu":
             return super().forward(x)
-        rows = x.reshape(-1, *x.shape[-3:]).permute(0, 3, 1, 2)
-        mapped = F.conv2d(rows, self.weight[:, :, None, None], self.bias)
-        return mapped.permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.out_features)
+        return _linear(x, self.weight, self.bias)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """(…, m, n, in_features) -> (…, m, n, out_features) as a 1×1 convolution."""
+    rows = x.reshape(-1, *x.shape[-3:]).permute(0, 3, 1, 2)
+    mapped = F.conv2d(rows, weight[:, :, None, None], bias)
+    return mapped.permute(0, 2, 3, 1).reshape(*x.shape[:-1], weight.shape[0])
 
 
 def conv1x1(c_in: int, c_out: int) -> nn.Conv2d:
@@ -197,17 +203,6 @@ def relative_position_index(window: int) -> Tensor:
     return offset[0] * (2 * window - 1) + offset[1]
 
 
-@lru_cache(maxsize=8)
-def _edge_masks(window: int, shift: int) -> tuple[Tensor, Tensor]:
-    """What is added to the logits in the last row and in the last column of shifted windows, where
-    the shift brought opposite edges of the map together: (window², window²) float32, −100 where
-    query and key come from different edges, else 0."""
-    far = torch.arange(window) >= window - shift
-    rows, cols = far.repeat_interleave(window), far.repeat(window)
-    below, beside = (-100.0 * (a[:, None] ^ a) for a in (rows, cols))
-    return below, beside
-
-
 def partition(x: Tensor, window: int) -> Tensor:
     """(B, H, W, C) -> (B·H/window·W/window, window², C); H and W are multiples of window."""
     B, H, W, C = x.shape
@@ -244,22 +239,63 @@ class WindowAttention(nn.Module):
 
         Plain matrix products: for windows this small, fused attention takes longer.
         """
+        if self.heads == 2 and not torch.is_grad_enabled():
+            return self._two_heads(x, shifted)
         n, tokens, dim = x.shape
         heads, width = self.heads, dim // self.heads
         # One copy puts the heads in front; from there on everything is contiguous.
         parts = self.qkv(x).view(n, tokens, 3, heads, width).permute(2, 3, 0, 1, 4)
         q, k, v = parts.reshape(3, heads * n, tokens, width)
-        bias = self.relative_position_bias_table.t()[:, self.relative_position_index].to(q.dtype)
+        bias = self._bias().to(q.dtype)
         products = torch.bmm(q, k.transpose(1, 2)).view(heads, n, tokens, tokens)
         logits = torch.add(bias[:, None], products, alpha=width**-0.5)
         if shifted is not None:
-            below, beside = (m.to(logits) for m in _edge_masks(self.window, self.window // 2))
-            grid = logits.view(heads, -1, *shifted, tokens, tokens)
-            grid[:, :, -1] += below
-            grid[:, :, :, -1] += beside
+            _mask_edges(logits.view(heads, -1, *shifted, tokens, tokens), self.window)
         y = torch.bmm(_softmax(logits).view(-1, tokens, tokens), v)
         y = y.view(heads, n, tokens, width).permute(1, 2, 0, 3)
         return self.proj(y.reshape(n, tokens, dim))
+
+    def _two_heads(self, x: Tensor, shifted: tuple[int, int] | None) -> Tensor:
+        """The same without that copy: each query is there once a head, zero where the other head's
+        channels are, and both heads go through one product. Keys run down the logits, queries along
+        them, so that the softmax has long rows."""
+        n, tokens, dim = x.shape
+        own = torch.eye(2, dtype=x.dtype, device=x.device).repeat_interleave(dim // 2, 1)
+        (w_q, w_k, w_v), (b_q, b_k, b_v) = (p.chunk(3) for p in (self.qkv.weight, self.qkv.bias))
+        own_q = own * (dim // 2) ** -0.5
+        q = _linear(x, (own_q[:, :, None] * w_q).flatten(0, 1), (own_q * b_q).flatten())
+        k, v = _linear(x, w_k, b_k), _linear(x, w_v, b_v)
+        bias = self._bias().to(q.dtype).permute(2, 1, 0).reshape(tokens, 2 * tokens)
+        queries = q.view(n, 2 * tokens, dim).transpose(1, 2)
+        logits = torch.baddbmm(bias.expand(n, -1, -1), k, queries)
+        if shifted is not None:
+            grid = logits.view(-1, *shifted, tokens, tokens, 2)
+            _mask_edges(grid.movedim(-1, 0), self.window)
+        y = torch.bmm(logits.softmax(1).transpose(1, 2), v).view(n, tokens, 2 * dim)
+        return _linear(y, (self.proj.weight[:, None] * own).flatten(1), self.proj.bias)
+
+    def _bias(self) -> Tensor:
+        """(heads, queries, keys)"""
+        return self.relative_position_bias_table.t()[:, self.relative_position_index]
+
+
+@lru_cache(maxsize=8)
+def _edge_masks(window: int, shift: int) -> tuple[Tensor, Tensor]:
+    """What is added to the logits in the last row and in the last column of shifted windows, where
+    the shift brought opposite edges of the map together: (window², window²) float32, −100 where
+    query and key come from different edges, else 0."""
+    far = torch.arange(window) >= window - shift
+    rows, cols = far.repeat_interleave(window), far.repeat(window)
+    below, beside = (-100.0 * (a[:, None] ^ a) for a in (rows, cols))
+    return below, beside
+
+
+def _mask_edges(logits: Tensor, window: int) -> None:
+    """Adds the masks in place. logits: (heads, pictures, rows, columns, queries, keys), of windows
+    shifted by half; queries and keys may change places."""
+    below, beside = (m.to(logits) for m in _edge_masks(window, window // 2))
+    logits[:, :, -1] += below
+    logits[:, :, :, -1] += beside
 
 
 def _softmax(logits: Tensor) -> Tensor:
@@ -278,9 +314,19 @@ def windowed_attention(x: Tensor, attn: WindowAttention, window: int, shift: int
         raise ValueError(f"feature map {H}x{W} is not a multiple of the window {window}")
     if not shift:
         return unpartition(attn(partition(x, window)), window, H, W)
-    x = torch.roll(x, (-shift, -shift), (1, 2))
-    y = attn(partition(x, window), (H // window, W // window))
-    return torch.roll(unpartition(y, window, H, W), (shift, shift), (1, 2))
+    y = attn(partition(_roll(x, shift), window), (H // window, W // window))
+    return _roll(unpartition(y, window, H, W), -shift)
+
+
+def _roll(x: Tensor, shift: int) -> Tensor:
+    """x (B, H, W, C), its first `shift` rows and columns moved to the end (negative: back)."""
+    if torch.is_grad_enabled():
+        return torch.roll(x, (-shift, -shift), (1, 2))
+    rolled = torch.empty_like(x)  # written once; torch.roll goes over it twice
+    pieces = (slice(-shift), slice(shift, None)), (slice(-shift, None), slice(shift))
+    for (rows, from_rows), (cols, from_cols) in product(pieces, repeat=2):
+        rolled[:, rows, cols] = x[:, from_rows, from_cols]
+    return rolled
 
 
 class ResidualUnit(nn.Module):
