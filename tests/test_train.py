@@ -17,6 +17,7 @@ from stfcodec.models.build import build
 from stfcodec.train.initialise import initialise
 from stfcodec.train.loop import CHECKPOINT, CURVE, LOG, TRAINING, TRUNK, Settings, Trainer
 from stfcodec.train.loss import balance, lambdas_of, rate_distortion
+from stfcodec.train.revive import revive, silent_shares
 from stfcodec.train.soap import Soap, _matrices, _rotate, _weights
 
 
@@ -87,6 +88,44 @@ def test_loss_falls(photographs: Path, tmp_path: Path) -> None:
     for _ in range(24):
         trainer.train_step(False)
     assert loss() < 0.99 * before
+
+
+def test_silent_networks_are_restarted(photographs: Path, tmp_path: Path) -> None:
+    """What they say on average stays; the others, and what g_s gets, are not touched."""
+    trainer = Trainer(settings(photographs), tmp_path)
+    model, (x, quality) = trainer.model.eval(), trainer._probe()
+    assert max(silent_shares(model, x, quality).values()) == 0
+    silent, alive = model.cc_mean_transforms[1], model.cc_mean_transforms[2]
+    with torch.no_grad():
+        silent[0].bias.fill_(-20)
+        silent[-1].bias.fill_(0.3)
+    untouched = alive[0].weight.clone()
+    assert silent_shares(model, x, quality)["cc_mean_transforms.1"] == 1
+    assert revive(model, x, quality) == ["cc_mean_transforms.1"]
+    assert max(silent_shares(model, x, quality).values()) == 0
+    assert torch.equal(alive[0].weight, untouched)
+    support = torch.randn(2, silent[0].in_channels, 4, 4)
+    torch.testing.assert_close(silent(support), torch.full((2, 56, 4, 4), 0.3))
+    trainer.model.train()
+    before = silent[0].weight.clone()
+    for _ in range(2):  # the first step moves the last layer, from which the second gets gradients
+        trainer.train_step(False)
+    assert not torch.equal(silent[0].weight, before)
+
+
+def test_a_run_restarts_what_it_finds_silent(photographs: Path, tmp_path: Path) -> None:
+    first = Trainer(settings(photographs, steps=1), tmp_path / "first")
+    with torch.no_grad():
+        first.model.lrp_transforms[3][2].bias.fill_(-20)
+    first.folder.mkdir()
+    first.save(first.folder / TRUNK)
+    lines: list[str] = []
+    second = Trainer(settings(photographs, steps=1), tmp_path / "second", first.folder / TRUNK)
+    second.run(report=lines.append)
+    assert "lrp_transforms.3" in lines[0]
+    record = json.loads((second.folder / TRAINING).read_text())
+    assert record["restarted"] == ["lrp_transforms.3"]
+    assert record["silent"] < 0.5
 
 
 @pytest.mark.parametrize("optimiser", ["soap", "adam"])

@@ -13,6 +13,8 @@ from stfcodec.bench.timing import median_seconds
 from stfcodec.codec import codec_for
 from stfcodec.models import registry
 
+_RUNS = 9
+
 
 @click.command()
 @click.argument("model")
@@ -31,16 +33,20 @@ def main(model: str, picture: Path, quality: float, weights: Path | None, rows: 
         "decode": lambda: codec.decode(stream),
     }
     for way, run in ways.items():
-        spent = median_seconds(run, 9) / megapixels
+        spent = median_seconds(run, _RUNS) / megapixels
         click.echo(f"{model} {way}: {spent:.3f} s/MP, {codec.model.precision}")
-        with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as found:
-            run()
-        events = found.key_averages(group_by_input_shape=True)
-        total = sum(e.self_cpu_time_total for e in events)
-        for e in sorted(events, key=lambda e: -e.self_cpu_time_total)[:rows]:
-            shapes = [s for s in e.input_shapes if s]
+        # Without the shapes of inputs: what keeps them scatters the heap, and large tensors would
+        # wait for fresh memory, which they do not otherwise.
+        with profile(activities=[ProfilerActivity.CPU]) as found:
+            for _ in range(_RUNS):
+                run()
+        operators = found.key_averages()
+        total = sum(e.self_cpu_time_total for e in operators)
+        for e in sorted(operators, key=lambda e: -e.self_cpu_time_total)[:rows]:
             own = e.self_cpu_time_total
-            click.echo(f"  {own / total:6.1%} {own / 1e3:7.2f} ms {e.count:4} x {e.key} {shapes}")
+            click.echo(
+                f"  {own / total:6.1%} {own / 1e3 / _RUNS:7.2f} ms {e.count // _RUNS:4} x {e.key}"
+            )
 
 
 if __name__ == "__main__":
