@@ -242,8 +242,9 @@ class _PythonDecoder:
 # wide ones are the last), so only those up to the largest index are passed.
 
 
-# An encoder is given a million symbols at a time, because it makes lists of them.
 _PIECE = 1 << 20
+"""At most so many symbols a call: they become lists of Python integers, which take many times
+their memory."""
 
 
 def _push(coder: Any, symbols: np.ndarray, indexes: np.ndarray, tables: CdfTables) -> None:
@@ -287,8 +288,6 @@ class _CompiledDecoder:
     ROOM_PER_BYTE = 8
     # Calls of fewer symbols are not worth making.
     SMALLEST = 256
-    # A call's symbols come as a list of Python integers, which take many times their memory.
-    LARGEST = 1 << 20
     # How much a symbol may cost more, or less, than its share says, in bits: x >> 16 rounds off
     # less than 2**-15 of x.
     ROUNDING = 2.0**-14
@@ -311,7 +310,7 @@ class _CompiledDecoder:
         symbols = np.empty(indexes.shape, dtype=np.int32)
         done = 0
         while done < indexes.size and (fits := int(self._left // self._outside)) >= self.SMALLEST:
-            piece = indexes[done : done + min(fits, self.LARGEST)]
+            piece = indexes[done : done + min(fits, _PIECE)]
             found = self._coder.decode_stream(*_compiled_arguments(piece, self._tables))
             symbols[done : done + piece.size] = array("i", found)
             self._account(symbols[done : done + piece.size], piece)
