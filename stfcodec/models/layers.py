@@ -282,11 +282,15 @@ class WindowAttention(nn.Module):
 @lru_cache(maxsize=8)
 def _edge_masks(window: int, shift: int) -> tuple[Tensor, Tensor]:
     """What is added to the logits in the last row and in the last column of shifted windows, where
-    the shift brought opposite edges of the map together: (window², window²) float32, −100 where
-    query and key come from different edges, else 0."""
+    the shift brought opposite edges of the map together: (window², window²) float32, −1000 where
+    query and key come from different edges, else 0.
+
+    The published networks have −100, whose exponential is not 0 but one of the smallest floats,
+    with which CPUs take up to a hundred times as long.
+    """
     far = torch.arange(window) >= window - shift
     rows, cols = far.repeat_interleave(window), far.repeat(window)
-    below, beside = (-100.0 * (a[:, None] ^ a) for a in (rows, cols))
+    below, beside = (-1000.0 * (a[:, None] ^ a) for a in (rows, cols))
     return below, beside
 
 
