@@ -126,6 +126,7 @@ def test_a_run_restarts_what_it_finds_silent(photographs: Path, tmp_path: Path) 
     record = json.loads((second.folder / TRAINING).read_text())
     assert record["restarted"] == ["lrp_transforms.3"]
     assert record["silent"] < 0.5
+    assert Trainer(second.settings, second.folder).revived == ["lrp_transforms.3"]
 
 
 @pytest.mark.parametrize("optimiser", ["soap", "adam"])

@@ -209,6 +209,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "generator": self.generator.get_state(),
             "random": torch.get_rng_state(),
+            "revived": self.revived,
             "counters": {
                 name: getattr(self, name) for name in ("step", "elapsed", "pixels", "gradient")
             },
@@ -226,6 +227,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["random"])
+        self.revived = state.get("revived", [])
         for name, value in state["counters"].items():
             setattr(self, name, value)
 
