@@ -64,6 +64,21 @@ def test_shifted_windows_do_not_look_across_the_picture_edge() -> None:
     assert not torch.allclose(after[:, :, :2], before[:, :, :2])
 
 
+@pytest.mark.parametrize("heads", [1, 2])
+def test_large_logits_reach_through_the_mask_as_published(heads: int) -> None:
+    """−100 is what the published networks have, not −∞."""
+    torch.manual_seed(0)
+    attention = WindowAttention(8, window=4, heads=heads).eval()
+    x = 30 * torch.randn(1, 8, 8, 8)
+    far = x.clone()
+    far[:, :2] += 100
+    with torch.no_grad():
+        attention.qkv.weight.mul_(3)
+        quick, moved = (windowed_attention(t, attention, 4, 2) for t in (x, far))
+    assert not torch.equal(quick[:, 6:], moved[:, 6:])
+    torch.testing.assert_close(quick, windowed_attention(x, attention, 4, 2).detach())
+
+
 @pytest.mark.parametrize("root", [True, False])
 def test_gdn_definition(root: bool) -> None:
     torch.manual_seed(0)

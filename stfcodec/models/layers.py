@@ -251,7 +251,10 @@ class WindowAttention(nn.Module):
         logits = torch.add(bias[:, None], products, alpha=width**-0.5)
         if shifted is not None:
             _mask_edges(logits.view(heads, -1, *shifted, tokens, tokens), self.window)
-        y = torch.bmm(_softmax(logits).view(-1, tokens, tokens), v)
+        weights = _softmax(logits)
+        if shifted is not None and not torch.is_grad_enabled():
+            _drop_denormals(weights.view(heads, -1, *shifted, tokens, tokens))
+        y = torch.bmm(weights.view(-1, tokens, tokens), v)
         y = y.view(heads, n, tokens, width).permute(1, 2, 0, 3)
         return self.proj(y.reshape(n, tokens, dim))
 
@@ -269,9 +272,11 @@ class WindowAttention(nn.Module):
         queries = q.view(n, 2 * tokens, dim).transpose(1, 2)
         logits = torch.baddbmm(bias.expand(n, -1, -1), k, queries)
         if shifted is not None:
-            grid = logits.view(-1, *shifted, tokens, tokens, 2)
-            _mask_edges(grid.movedim(-1, 0), self.window)
-        y = torch.bmm(logits.softmax(1).transpose(1, 2), v).view(n, tokens, 2 * dim)
+            _mask_edges(_grid_of_two_heads(logits, shifted), self.window)
+        weights = logits.softmax(1)
+        if shifted is not None:
+            _drop_denormals(_grid_of_two_heads(weights, shifted))
+        y = torch.bmm(weights.transpose(1, 2), v).view(n, tokens, 2 * dim)
         return _linear(y, (self.proj.weight[:, None] * own).flatten(1), self.proj.bias)
 
     def _bias(self) -> Tensor:
@@ -282,24 +287,36 @@ class WindowAttention(nn.Module):
 @lru_cache(maxsize=8)
 def _edge_masks(window: int, shift: int) -> tuple[Tensor, Tensor]:
     """What is added to the logits in the last row and in the last column of shifted windows, where
-    the shift brought opposite edges of the map together: (window², window²) float32, −1000 where
-    query and key come from different edges, else 0.
-
-    The published networks have −100, whose exponential is not 0 but one of the smallest floats,
-    with which CPUs take up to a hundred times as long.
-    """
+    the shift brought opposite edges of the map together: (window², window²) float32, −100 where
+    query and key come from different edges, else 0."""
     far = torch.arange(window) >= window - shift
     rows, cols = far.repeat_interleave(window), far.repeat(window)
-    below, beside = (-1000.0 * (a[:, None] ^ a) for a in (rows, cols))
+    below, beside = (-100.0 * (a[:, None] ^ a) for a in (rows, cols))
     return below, beside
 
 
+def _edges(grid: Tensor) -> tuple[Tensor, Tensor]:
+    """The last row and column of shifted windows. grid: (heads, pictures, rows, columns, queries,
+    keys); queries and keys may change places."""
+    return grid[:, :, -1], grid[:, :, :, -1]
+
+
+def _grid_of_two_heads(t: Tensor, shifted: tuple[int, int]) -> Tensor:
+    """(n, keys, 2·queries) as `_edges` wants it."""
+    return t.view(-1, *shifted, t.shape[1], t.shape[1], 2).movedim(-1, 0)
+
+
 def _mask_edges(logits: Tensor, window: int) -> None:
-    """Adds the masks in place. logits: (heads, pictures, rows, columns, queries, keys), of windows
-    shifted by half; queries and keys may change places."""
-    below, beside = (m.to(logits) for m in _edge_masks(window, window // 2))
-    logits[:, :, -1] += below
-    logits[:, :, :, -1] += beside
+    """In place."""
+    for edge, mask in zip(_edges(logits), _edge_masks(window, window // 2), strict=True):
+        edge += mask.to(logits)
+
+
+def _drop_denormals(weights: Tensor) -> None:
+    """In place. What is left of a weight under the mask, exp(−100), is one of the smallest floats,
+    with which CPUs take up to a hundred times as long."""
+    for edge in _edges(weights):
+        torch.threshold_(edge, 1e-30, 0)
 
 
 def _softmax(logits: Tensor) -> Tensor:
