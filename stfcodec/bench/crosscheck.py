@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -312,8 +311,7 @@ def decode(
     for stream, own in zip(streams, symbols, strict=True):
         if checksum(np.concatenate(own)) != stream.checksum:
             raise StreamError("the decoded symbols do not match the stream's checksum")
-    integers = (y_hat * FRACTION).to(torch.int32).cpu()
-    return [zlib.crc32(t.contiguous().numpy().astype("<i4").tobytes()) for t in integers]
+    return [checksum(flat(integers)) for integers in y_hat * FRACTION]
 
 
 def _positions(stream: Stream) -> tuple[int, int]:

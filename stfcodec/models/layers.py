@@ -98,9 +98,14 @@ class Linear(nn.Linear):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or x.device.type != "cpu":
-            return super().forward(x)
-        return _linear(x, self.weight, self.bias)
+        if _codes_on_cpu(x):
+            return _linear(x, self.weight, self.bias)
+        return super().forward(x)
+
+
+def _codes_on_cpu(x: Tensor) -> bool:
+    """Whether to take the ways that are quicker on CPUs and have no gradients."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled()
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -239,7 +244,7 @@ class WindowAttention(nn.Module):
 
         Plain matrix products: for windows this small, fused attention takes longer.
         """
-        if self.heads == 2 and not torch.is_grad_enabled():
+        if self.heads == 2 and _codes_on_cpu(x):
             return self._two_heads(x, shifted)
         n, tokens, dim = x.shape
         heads, width = self.heads, dim // self.heads
@@ -252,16 +257,16 @@ class WindowAttention(nn.Module):
         if shifted is not None:
             _mask_edges(logits.view(heads, -1, *shifted, tokens, tokens), self.window)
         weights = _softmax(logits)
-        if shifted is not None and not torch.is_grad_enabled():
+        if shifted is not None and _codes_on_cpu(x):
             _drop_denormals(weights.view(heads, -1, *shifted, tokens, tokens))
         y = torch.bmm(weights.view(-1, tokens, tokens), v)
         y = y.view(heads, n, tokens, width).permute(1, 2, 0, 3)
         return self.proj(y.reshape(n, tokens, dim))
 
     def _two_heads(self, x: Tensor, shifted: tuple[int, int] | None) -> Tensor:
-        """The same without that copy: each query is there once a head, zero where the other head's
-        channels are, and both heads go through one product. Keys run down the logits, queries along
-        them, so that the softmax has long rows."""
+        """The same, for CPUs, without that copy: each query is there once a head, zero where the
+        other head's channels are, and both heads go through one product. Keys run down the logits,
+        queries along them, so that the softmax has long rows."""
         n, tokens, dim = x.shape
         own = torch.eye(2, dtype=x.dtype, device=x.device).repeat_interleave(dim // 2, 1)
         (w_q, w_k, w_v), (b_q, b_k, b_v) = (p.chunk(3) for p in (self.qkv.weight, self.qkv.bias))

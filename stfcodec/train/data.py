@@ -69,7 +69,7 @@ class CropSampler:
         return crop.flip(2) if u[2] < 0.5 else crop
 
 
-def calibration_crops(photographs: list[Tensor], size: int, batches: int = 12) -> list[Tensor]:
+def calibration_crops(photographs: list[Tensor], size: int, batches: int) -> list[Tensor]:
     """The same crops every time: batches of (4, 3, size, size), for `calibrate.quantise`."""
     sampler = CropSampler(photographs, torch.Generator().manual_seed(0))
     return [sampler(4, size) for _ in range(batches)]

@@ -194,9 +194,13 @@ class Trainer:
 
     def _probe(self) -> tuple[Tensor, Tensor]:
         """The same crops every time, one in six at each quality, to see which units are silent."""
-        photographs = [p.cpu() for p in self.sampler.photographs]
-        x = torch.cat(calibration_crops(photographs, self.settings.crop, _QUALITIES))
+        x = torch.cat(self._fixed_crops(self.settings.crop, _QUALITIES))
         return x, torch.arange(1.0, _QUALITIES + 1).repeat(len(x) // _QUALITIES)
+
+    def _fixed_crops(self, size: int, batches: int) -> list[Tensor]:
+        """`calibration_crops` of the run's photographs, on the CPU."""
+        photographs = [p.cpu() for p in self.sampler.photographs]
+        return calibration_crops(photographs, size, batches)
 
     # -------------------------------------------------------------------------- on disk
 
@@ -239,8 +243,7 @@ class Trainer:
         silent = silent_shares(model, *self._probe())
         model.entropy_bottleneck.fit_quantiles()
         model.update()
-        photographs = [p.cpu() for p in self.sampler.photographs]
-        crops = calibration_crops(photographs, self.settings.decay_crop)
+        crops = self._fixed_crops(self.settings.decay_crop, 2 * _QUALITIES)
         model.integer = quantise(model, crops)
         path = self.folder / store.file_name(self.info, 1)
         weights.save(model, path)
