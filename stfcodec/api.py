@@ -31,22 +31,25 @@ def encode(
     quality: float = DEFAULT_QUALITY,
     device: str = "auto",
     weights: str | Path | None = None,
+    effort: int = 0,
 ) -> bytes:
     """Codes a picture as an .stf stream.
 
     image: a PIL image, a path, a uint8 array (H, W, 3), or a `Picture` from `stfcodec.imageio`.
     quality: 1 (smallest) to 6 (best); fractions for the variable-rate models.
     device: "auto", "cpu" or "cuda". weights: a file to use instead of the embedded one.
+    effort: 0 to 100 steps of a search for latents that code better, see docs/effort.md.
 
-    Raises ImageError (the picture cannot be read or coded), UsageError (unknown model, quality
-    or device) and WeightsError (none for this model).
+    Raises ImageError (the picture cannot be read or coded), UsageError (unknown model, quality,
+    device or effort) and WeightsError (none for this model).
     """
     info = registry.by_name(model)
     quality = registry.check_quality(quality, info)
+    effort = registry.check_effort(effort)
     picture = image if isinstance(image, Picture) else imageio.read_picture(image)
     try:
-        stream = codec_for(info, quality, device, _path(weights)).encode(picture, quality)
-        return container.write(stream)
+        codec = codec_for(info, quality, device, _path(weights), searches=effort > 0)
+        return container.write(codec.encode(picture, quality, effort))
     except ValueError as error:
         raise ImageError(f"this picture does not fit the format: {error}") from error
 

@@ -91,12 +91,14 @@ class Encode:
     device: str = "auto"
     weights: Path | None = None
     strip: bool = False
+    effort: int = 0
 
     def prepare(self) -> None:
         from stfcodec.codec import codec_for
         from stfcodec.models import registry
 
-        codec_for(registry.by_name(self.model), self.quality, self.device, self.weights)
+        info = registry.by_name(self.model)
+        codec_for(info, self.quality, self.device, self.weights, searches=self.effort > 0)
 
     def unpack(self, data: bytes) -> Any:
         from stfcodec import imageio
@@ -107,7 +109,7 @@ class Encode:
     def code(self, item: Any) -> Coded:
         from stfcodec import api, container
 
-        data = api.encode(item, self.model, self.quality, self.device, self.weights)
+        data = api.encode(item, self.model, self.quality, self.device, self.weights, self.effort)
         return Coded(data, container.inspect(data), item.notes)
 
     def pack(self, coded: Coded) -> Packed:

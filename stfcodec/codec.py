@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stfcodec import imageio, tiling
+from stfcodec import imageio, search, tiling
 from stfcodec.allocator import keep_freed_memory
 from stfcodec.container import Header, Stream
 from stfcodec.errors import UsageError, WeightsError
@@ -68,11 +68,17 @@ class Codec:
         pixels = tiling.run([*others, last._replace(run=run)], y_hat, self.core)
         return pixels[0].permute(1, 2, 0)
 
-    def encode(self, picture: Picture, quality: float) -> Stream:
-        """Codes one picture. quality: as `registry.check_quality` returned it."""
+    def encode(self, picture: Picture, quality: float, effort: int = 0) -> Stream:
+        """Codes one picture. quality: as `registry.check_quality` returned it; effort: steps of
+        the search for better latents, for which the codec must have been loaded."""
         height, width = picture.pixels.shape[:2]
+        pixels = _pad(picture.pixels)
         with torch.inference_mode():
-            coded = self.model.compress(self._analysis(_pad(picture.pixels)), quality)
+            y = self._analysis(pixels)
+        if effort:
+            y, size = y.clone(), (height, width)
+            y = search.improve(self.model, pixels, size, y, quality, effort, self.device)
+        coded = self.model.compress(y, quality)
         header = Header(
             width=width,
             height=height,
@@ -123,21 +129,27 @@ class Codec:
 
 
 def codec_for(
-    info: ModelInfo, quality: float, device: str = "auto", path: Path | None = None
+    info: ModelInfo,
+    quality: float,
+    device: str = "auto",
+    path: Path | None = None,
+    searches: bool = False,
 ) -> Codec:
     """A codec with weights, kept for the next picture.
 
-    path: a weights file instead of the embedded or installed one. Raises WeightsError, and
-    UsageError for a device that is not there.
+    path: a weights file instead of the embedded or installed one. searches: whether it can encode
+    with effort. Raises WeightsError, and UsageError for a device that is not there.
     """
     keep_freed_memory()
     found = _device(device)
-    return _load(info, path or store.find(info, quality), found, _precision(found))
+    return _load(info, path or store.find(info, quality), found, _precision(found), searches)
 
 
 @lru_cache(maxsize=4)
-def _load(info: ModelInfo, path: Path, device: torch.device, precision: torch.dtype) -> Codec:
-    model = weights.load(info, path, coding=True)
+def _load(
+    info: ModelInfo, path: Path, device: torch.device, precision: torch.dtype, searches: bool
+) -> Codec:
+    model = weights.load(info, path, coding=not searches).requires_grad_(False)
     if model.integer is None:
         raise WeightsError(
             f"{path}: these weights have no integer form, without which other machines could not "

@@ -35,8 +35,8 @@ def _run_step(step: Step, x: Tensor, core: int) -> Tensor:
     if height <= core + 2 * step.margin and width <= core + 2 * step.margin:
         return step.run(x)
     out: Tensor | None = None
-    for rows, seen_rows in _spans(height, core, step.margin):
-        for cols, seen_cols in _spans(width, core, step.margin):
+    for rows, seen_rows in spans(height, core, step.margin):
+        for cols, seen_cols in spans(width, core, step.margin):
             tile = step.run(x[:, :, _slice(seen_rows, p_in), _slice(seen_cols, p_in)])
             if out is None:
                 channels = tile.shape[1]
@@ -51,7 +51,7 @@ def _run_step(step: Step, x: Tensor, core: int) -> Tensor:
     return out
 
 
-def _spans(side: int, core: int, margin: int) -> Iterator[tuple[slice, slice]]:
+def spans(side: int, core: int, margin: int) -> Iterator[tuple[slice, slice]]:
     """What is kept and what is seen of each tile along one side, in pixels."""
     for start in range(0, side, core):
         stop = min(start + core, side)

@@ -17,6 +17,7 @@ FLOORS = (
     {"errors"},
     {"allocator", "container", "files", "imageio", "entropy", "models"},
     {"tiling"},
+    {"search"},
     {"codec"},
     {"api"},
     {"batch"},

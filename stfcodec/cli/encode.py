@@ -38,6 +38,16 @@ from stfcodec.models import registry
     help="The quality as a rate-distortion weight, "
     f"{registry.LAMBDAS[0]:g} to {registry.LAMBDAS[-1]:g}; instead of -q.",
 )
+@click.option(
+    "-e",
+    "--effort",
+    type=click.IntRange(0, registry.MAX_EFFORT),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Search N steps for a better file, each several times the work of a plain encode; "
+    "5 is a good start.",
+)
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
 def command(
     inputs: tuple[str, ...],
@@ -46,6 +56,7 @@ def command(
     model: str,
     quality: float | None,
     lam: float | None,
+    effort: int,
     strip: bool,
     weights: Path | None,
     device: str,
@@ -57,7 +68,7 @@ def command(
     and with -r folders, whose hidden files are left out.
     """
     checked = registry.check_quality(_quality(quality, lam), registry.by_name(model))
-    task = batch.Encode(model, checked, device, weights, strip)
+    task = batch.Encode(model, checked, device, weights, strip, effort)
     plan = paths.plan(
         inputs, output, recursive=recursive, suffixes=paths.PICTURES, target_suffix=".stf"
     )

@@ -241,12 +241,21 @@ class CompressionModel(nn.Module, ABC):
 
     def _quantise(self, y: Tensor, quality: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """y -> ŷ for synthesis, likelihoods of y, likelihoods of z."""
-        gain = inverse = torch.ones(1, device=y.device)
-        if self.gain is not None:
-            if quality is None:
-                quality = torch.full((y.shape[0],), MAX_QUALITY, device=y.device)
-            gain, inverse = self.gain(quality)
-        y = y * gain
+        if self.gain is None:
+            return self.estimate(y)
+        if quality is None:
+            quality = torch.full((y.shape[0],), MAX_QUALITY, device=y.device)
+        gain, inverse = self.gain(quality)
+        y_hat, y_likelihoods, z_likelihoods = self.estimate(y * gain)
+        return y_hat * inverse, y_likelihoods, z_likelihoods
+
+    def estimate(
+        self, y: Tensor, rounding: Callable[[Tensor], Tensor] = ste_round
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """y (B, M, h, w) after the gain -> ŷ before its inverse, likelihoods of y and of z.
+
+        Through the float networks. rounding: what y − mean goes through.
+        """
         z = self.hyper_analysis(y)
         medians = self.entropy_bottleneck.medians()
         z_hat = ste_round(z - medians) + medians
@@ -256,13 +265,13 @@ class CompressionModel(nn.Module, ABC):
         targets = y.chunk(self.slices, 1)
 
         def code(i: int, mean: Tensor, scale: Tensor) -> Tensor:
-            rounded = ste_round(targets[i] - mean)
+            rounded = rounding(targets[i] - mean)
             residual = _noisy(targets[i]) - mean if self.training else rounded
             y_likelihoods.append(self.gaussian_conditional.likelihood(residual, scale))
             return rounded + mean
 
         y_hat = self._decode_slices(z_hat, code)
-        return y_hat * inverse, torch.cat(y_likelihoods, 1), z_likelihoods
+        return y_hat, torch.cat(y_likelihoods, 1), z_likelihoods
 
     # -------------------------------------------------------------------------- coding
 

@@ -17,6 +17,7 @@ LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483)
 MIN_QUALITY, MAX_QUALITY = 1.0, float(len(LAMBDAS))
 DEFAULT_MODEL = "wacnn-lite"
 DEFAULT_QUALITY = 3.0
+MAX_EFFORT = 100
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,13 @@ def check_quality(quality: float, info: ModelInfo) -> float:
     if not info.variable_rate and quality != round(quality):
         raise UsageError(f"{info.name} has whole qualities only; {quality:g} is a fraction")
     return quality
+
+
+def check_effort(effort: int) -> int:
+    """`effort`, a whole number in 0…100. Raises UsageError."""
+    if effort != int(effort) or not 0 <= effort <= MAX_EFFORT:
+        raise UsageError(f"effort {effort:g} is not a whole number in 0…{MAX_EFFORT}")
+    return int(effort)
 
 
 def quality_from_lambda(lmbda: float) -> float:

@@ -1,0 +1,121 @@
+"""encode --effort: latents that cost less, in streams like any others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import stfcodec
+from stfcodec import api, search
+from stfcodec.bench.metrics import psnr
+from stfcodec.imageio import Picture
+from stfcodec.models import registry, store, weights
+from stfcodec.models.entropy_model import CompressionModel
+
+PHOTOGRAPH = Path(__file__).resolve().parents[1] / "docs" / "images" / "kodim23.png"
+
+
+def crop(height: int, width: int, top: int = 128, left: int = 192) -> np.ndarray:
+    pixels = np.asarray(Image.open(PHOTOGRAPH).convert("RGB"))
+    return pixels[top : top + height, left : left + width].copy()
+
+
+def bits(pixels: np.ndarray, data: bytes, quality: float) -> float:
+    """The loss of the paper from a real stream, in bits a pixel."""
+    mse = 255**2 / 10 ** (psnr(pixels, np.asarray(stfcodec.decode(data))) / 10)
+    area = pixels.shape[0] * pixels.shape[1]
+    return registry.lambda_from_quality(quality) * mse + 8 * len(data) / area
+
+
+def load(name: str) -> CompressionModel:
+    info = registry.by_name(name)
+    return weights.load(info, store.find(info, 3)).requires_grad_(False)
+
+
+@pytest.mark.parametrize(("model", "quality", "gain"), [
+    ("wacnn-lite", 1, 0.02), ("wacnn-lite", 6, 0.08), ("stf-lite", 3.5, 0.01),
+])  # fmt: skip
+def test_effort_pays(model: str, quality: float, gain: float) -> None:
+    pixels = crop(256, 256)
+    plain = stfcodec.encode(pixels, model, quality)
+    searched = stfcodec.encode(pixels, model, quality, effort=5)
+    saved = bits(pixels, plain, quality) - bits(pixels, searched, quality)
+    assert saved > gain * 8 * len(plain) / pixels[..., 0].size
+
+
+def test_a_stream_is_the_same_every_time() -> None:
+    pixels = crop(128, 192)
+    assert stfcodec.encode(pixels, effort=2) == stfcodec.encode(pixels, effort=2)
+    assert stfcodec.encode(pixels, effort=0) == stfcodec.encode(pixels)
+
+
+def test_tiles_move_only_their_own_latents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searched in tiles far smaller than in use, every tile has moved, and it pays as much as in
+    one piece, within a third."""
+    model, quality = load("wacnn-lite"), 5.0
+    pixels = torch.from_numpy(crop(320, 384))
+    with torch.no_grad():
+        y = model.analysis(pixels.permute(2, 0, 1)[None].float() / 255)
+    gain, inverse = model.gain(torch.tensor([quality])) if model.gain is not None else (1, 1)
+
+    def cost(latents: torch.Tensor) -> float:
+        lam = registry.lambda_from_quality(quality)
+        with torch.no_grad():
+            return search._cost(model, pixels, inverse, lam)(latents * gain, torch.round).item()
+
+    def improved() -> torch.Tensor:
+        cpu = torch.device("cpu")
+        return search.improve(model, pixels, (320, 384), y, quality, 3, cpu)
+
+    whole = improved()
+    monkeypatch.setattr(search, "CORE", 64)
+    monkeypatch.setattr(search, "MARGIN", 64)
+    tiled = improved()
+    moved = (tiled != y).any(1)[0].unflatten(0, (5, 4)).unflatten(2, (6, 4)).any(3).any(1)
+    assert moved.all()
+    assert cost(y) - cost(tiled) > 2 / 3 * (cost(y) - cost(whole)) > 0
+
+
+def test_what_costs_more_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With strides that overshoot, the latents stay as g_a gave them."""
+    pixels = crop(128, 128)
+    plain = stfcodec.encode(pixels)
+    monkeypatch.setattr(search, "_RATE", 10.0)
+    assert stfcodec.encode(pixels, effort=1) == plain
+
+
+@pytest.mark.parametrize("size", [(1, 1), (65, 70), (7, 130)])
+def test_any_size(size: tuple[int, int]) -> None:
+    """What fills the picture up to multiples of 64 does not count, so nothing is spent on it."""
+    pixels = crop(*size)
+    plain, searched = (stfcodec.encode(pixels, quality=5, effort=effort) for effort in (0, 3))
+    assert np.asarray(stfcodec.decode(searched)).shape == pixels.shape
+    assert bits(pixels, searched, 5) < 1.01 * bits(pixels, plain, 5)
+
+
+def test_planes_are_kept() -> None:
+    grey = crop(48, 80)[..., :1].repeat(3, 2)
+    alpha = np.arange(48 * 80, dtype=np.uint16).reshape(48, 80).astype(np.uint8)
+    decoded = api.decode_picture(api.encode(Picture(grey, gray=True, alpha=alpha), effort=2))
+    assert decoded.gray
+    assert np.array_equal(decoded.alpha, alpha)
+    assert psnr(grey, decoded.pixels) > 28
+
+
+def test_the_slope_becomes_rounding() -> None:
+    x = torch.tensor([-1.0, -0.7, 0.0, 0.2, 0.8, 2.0])
+    torch.testing.assert_close(search._slope(x, width=100.0), x, rtol=0, atol=1e-3)
+    torch.testing.assert_close(search._slope(x, width=0.01), x.round(), rtol=0, atol=1e-6)
+    for width in (search._SOFT, search._HARD):
+        whole = torch.arange(-3.0, 4.0)
+        torch.testing.assert_close(search._slope(whole, width), whole)
+
+
+@pytest.mark.parametrize("effort", [-1, 2.5, 101])
+def test_effort_is_checked(effort: float) -> None:
+    with pytest.raises(stfcodec.UsageError, match="whole number in 0…100"):
+        stfcodec.encode(crop(8, 8), effort=effort)  # type: ignore[arg-type]
