@@ -27,6 +27,9 @@ WAYS: dict[str, dict[str, str]] = {
 }
 """Our own ways to code that are compared, each with the environment that asks for it."""
 
+EFFORT = 5
+"""Of `encode`, where our models are measured with effort too."""
+
 WHOLE_QUALITIES = tuple(range(1, len(registry.LAMBDAS) + 1))
 
 
@@ -40,6 +43,7 @@ class Coder:
     encode: Callable[[np.ndarray, float], bytes]
     decode: Callable[[bytes], np.ndarray]
     ours: bool = False
+    effort: int = 0
 
     @property
     def middle(self) -> float:
@@ -47,15 +51,16 @@ class Coder:
         return self.qualities[len(self.qualities) // 2]
 
 
-def ours(info: ModelInfo) -> Coder:
+def ours(info: ModelInfo, effort: int = 0) -> Coder:
     """A variable-rate model with the weights that come with the program."""
     return Coder(
-        name=info.name,
-        settings="stfcodec.encode, stfcodec.decode",
+        name=info.name + (f" -e {effort}" if effort else ""),
+        settings="stfcodec.encode" + (f", effort={effort}" if effort else ""),
         qualities=WHOLE_QUALITIES,
-        encode=lambda array, quality: stfcodec.encode(array, info.name, quality),
+        encode=lambda array, quality: stfcodec.encode(array, info.name, quality, effort=effort),
         decode=lambda data: np.asarray(stfcodec.decode(data)),
         ours=True,
+        effort=effort,
     )
 
 
@@ -145,7 +150,7 @@ def available() -> tuple[list[Coder], dict[str, str]]:
     absent: dict[str, str] = {}
     for info in registry.MODELS:
         if info.variable_rate and store.status(info) != "missing":
-            found.append(ours(info))
+            found += [ours(info), ours(info, EFFORT)]
         elif info.variable_rate:
             absent[info.name] = "no weights here"
     for feature, coders in (

@@ -80,7 +80,7 @@ def times(rows: Sequence[Row], path: Path) -> None:
         low = min(min(r.encode, r.decode) for r in rows)
         high = max(max(r.encode, r.decode) for r in rows)
         for y, row in enumerate(rows):
-            color = _OURS.get(row.name, _ANOTHER_OF_OURS) if row.ours else "#777777"
+            color = _our_color(row.name) if row.ours else "#777777"
             ax.plot([row.encode, row.decode], [y, y], color=color, lw=2, alpha=0.35, zorder=1)
             ax.scatter(row.encode, y, s=58, color=color, zorder=3)
             ax.scatter(row.decode, y, s=58, facecolor="white", edgecolor=color, lw=1.8, zorder=2)
@@ -127,6 +127,11 @@ def _row_label(row: Row) -> str:
     return f"{row.name}   {signed(row.bd_psnr, 0)} %"
 
 
+def _our_color(name: str) -> str:
+    """A model's, with effort or without."""
+    return _OURS.get(name.split(" ")[0], _ANOTHER_OF_OURS)
+
+
 def _lines(record: dict[str, Any], quality: str) -> list[_Line]:
     lines = []
     for coder in record["coders"]:
@@ -136,8 +141,9 @@ def _lines(record: dict[str, Any], quality: str) -> list[_Line]:
         if not points:
             continue
         if coder["ours"]:
-            color = _OURS.get(coder["name"], _ANOTHER_OF_OURS)
-            lines.append(_Line(coder["name"], points, color, "-", 2.8, True))
+            style = "--" if coder["effort"] else "-"
+            color = _our_color(coder["name"])
+            lines.append(_Line(coder["name"], points, color, style, 2.8, True))
         else:
             color, style = _OTHERS.get(coder["name"], ("#777777", "-"))
             lines.append(_Line(coder["name"], points, color, style, 1.4, False))

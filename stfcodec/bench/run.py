@@ -52,6 +52,7 @@ def measure(
                 "name": c.name,
                 "settings": c.settings,
                 "ours": c.ours,
+                "effort": c.effort,
                 "points": [p.to_json() for p in points[c.name]],
                 "memory": None,
             }
@@ -125,7 +126,8 @@ def _folder(
 def _ways(
     record: dict[str, Any], images: Sequence[np.ndarray], coders: Sequence[Coder], quick: bool
 ) -> None:
-    compared = [by_way(coder, way) for coder in coders if coder.ours for way in WAYS]
+    plain = [coder for coder in coders if coder.ours and not coder.effort]
+    compared = [by_way(coder, way) for coder in plain for way in WAYS]
     with _progress("precision", len(images) * len(compared)) as step:
         points = rates.measure(compared, images, similarity=False, step=step)
     record["ways"] = [{"name": name, **p.to_json()} for name, (p,) in points.items()]

@@ -171,10 +171,16 @@ class ShuffledConv(nn.Conv2d):
 
 
 def _by_phases(x: Tensor, phases: Tensor, bias: Tensor) -> Tensor:
-    """3×3 convolution to the four phases (4·c_out, c_in, 3, 3) of each 2×2 block, put in place.
-    x: (B, c_in, H, W) -> (B, c_out, 2·H, 2·W); bias: (c_out,)."""
+    """3×3 convolution to the four phases (c_out·4, c_in, 3, 3) of each 2×2 block, put in place.
+    x: (B, c_in, H, W) -> (B, c_out, 2·H, 2·W), channels last in memory; bias: (c_out,)."""
+    c_out = len(bias)
+    # With the colours innermost, a whole row of a block is copied at once.
+    phases = phases.unflatten(0, (c_out, 4)).transpose(0, 1).flatten(0, 1)
     phases = phases.contiguous(memory_format=torch.channels_last)
-    return F.pixel_shuffle(F.conv2d(x, phases, bias.repeat_interleave(4), padding=1), 2)
+    y = F.conv2d(x, phases, bias.repeat(4), padding=1).permute(0, 2, 3, 1)
+    B, H, W, _ = y.shape
+    blocks = y.reshape(B, H, W, 2, 2 * c_out).transpose(2, 3)
+    return blocks.reshape(B, 2 * H, 2 * W, c_out).permute(0, 3, 1, 2)
 
 
 def _phases(weight: Tensor, dim: int) -> Tensor:
@@ -327,7 +333,7 @@ def _drop_denormals(weights: Tensor) -> None:
 def _softmax(logits: Tensor) -> Tensor:
     """Along the last dimension. Rows shorter than a vector register of bfloat16 take less time by
     way of float32."""
-    if logits.shape[-1] < 32:
+    if logits.dtype == torch.bfloat16 and logits.shape[-1] < 32:
         return logits.softmax(-1, dtype=torch.float32).to(logits.dtype)
     return logits.softmax(-1)
 
