@@ -42,7 +42,7 @@ def load(name: str) -> CompressionModel:
 def test_effort_pays(model: str, quality: float, gain: float) -> None:
     pixels = crop(256, 256)
     plain = stfcodec.encode(pixels, model, quality)
-    searched = stfcodec.encode(pixels, model, quality, effort=5)
+    searched = stfcodec.encode(pixels, model, quality, effort=3)
     saved = bits(pixels, plain, quality) - bits(pixels, searched, quality)
     assert saved > gain * 8 * len(plain) / pixels[..., 0].size
 
@@ -84,7 +84,7 @@ def test_what_costs_more_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """With strides that overshoot, the latents stay as g_a gave them."""
     pixels = crop(128, 128)
     plain = stfcodec.encode(pixels)
-    monkeypatch.setattr(search, "_RATE", 10.0)
+    monkeypatch.setattr(search, "_PACE", 10.0)
     assert stfcodec.encode(pixels, effort=1) == plain
 
 

@@ -27,7 +27,7 @@ WAYS: dict[str, dict[str, str]] = {
 }
 """Our own ways to code that are compared, each with the environment that asks for it."""
 
-EFFORT = 5
+EFFORT = 3
 """Of `encode`, where our models are measured with effort too."""
 
 WHOLE_QUALITIES = tuple(range(1, len(registry.LAMBDAS) + 1))

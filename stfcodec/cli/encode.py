@@ -45,8 +45,8 @@ from stfcodec.models import registry
     default=0,
     show_default=True,
     metavar="N",
-    help="Search N steps for a better file, each several times the work of a plain encode; "
-    "5 is a good start.",
+    help="Search N steps for a better file, each three times the work of a plain encode; "
+    "3 is a good start, 20 about the most.",
 )
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
 def command(
