@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from stfcodec.container import StreamInfo
 from stfcodec.errors import ImageError, StfError, StreamError, UsageError, WeightsError
 from stfcodec.models.registry import ModelInfo
+from stfcodec.target import Target
 
 if TYPE_CHECKING:
     from stfcodec.api import build_model, decode, encode, info, list_models, load_model
@@ -27,6 +28,7 @@ __all__ = [
     "StfError",
     "StreamError",
     "StreamInfo",
+    "Target",
     "UsageError",
     "WeightsError",
     "build_model",

@@ -18,6 +18,8 @@ from stfcodec.models import registry, store
 from stfcodec.models.build import build
 from stfcodec.models.registry import DEFAULT_MODEL, DEFAULT_QUALITY, ModelInfo
 from stfcodec.models.weights import load
+from stfcodec.target import Target
+from stfcodec.target import encode as encode_to
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,6 +34,7 @@ def encode(
     device: str = "auto",
     weights: str | Path | None = None,
     effort: int = 0,
+    target: Target | None = None,
 ) -> bytes:
     """Codes a picture as an .stf stream.
 
@@ -39,9 +42,10 @@ def encode(
     quality: 1 (smallest) to 6 (best); fractions for the variable-rate models.
     device: "auto", "cpu" or "cuda". weights: a file to use instead of the embedded one.
     effort: 0 to 100 steps of a search for latents that code better, see docs/effort.md.
+    target: a size or a PSNR to aim at; `quality` then does not count.
 
     Raises ImageError (the picture cannot be read or coded), UsageError (unknown model, quality,
-    device or effort) and WeightsError (none for this model).
+    device or effort), WeightsError (none for this model) and StfError (target out of reach).
     """
     info = registry.by_name(model)
     quality = registry.check_quality(quality, info)
@@ -49,6 +53,8 @@ def encode(
     picture = image if isinstance(image, Picture) else imageio.read_picture(image)
     try:
         codec = codec_for(info, quality, device, _path(weights), searches=effort > 0)
+        if target is not None:
+            return container.write(encode_to(codec, picture, target, effort))
         return container.write(codec.encode(picture, quality, effort))
     except ValueError as error:
         raise ImageError(f"this picture does not fit the format: {error}") from error

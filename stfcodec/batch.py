@@ -19,6 +19,7 @@ from stfcodec.errors import StfError, UsageError
 
 if TYPE_CHECKING:
     from stfcodec.container import StreamInfo
+    from stfcodec.target import Target
 
 AHEAD = 2  # pictures held in memory beside the one being coded
 
@@ -92,6 +93,7 @@ class Encode:
     weights: Path | None = None
     strip: bool = False
     effort: int = 0
+    target: Target | None = None
 
     def prepare(self) -> None:
         from stfcodec.codec import codec_for
@@ -109,7 +111,15 @@ class Encode:
     def code(self, item: Any) -> Coded:
         from stfcodec import api, container
 
-        data = api.encode(item, self.model, self.quality, self.device, self.weights, self.effort)
+        data = api.encode(
+            item,
+            self.model,
+            self.quality,
+            self.device,
+            self.weights,
+            self.effort,
+            self.target,
+        )
         return Coded(data, container.inspect(data), item.notes)
 
     def pack(self, coded: Coded) -> Packed:

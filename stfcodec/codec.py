@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +30,17 @@ from stfcodec.models.registry import ModelInfo
 
 PRECISION = "STFCODEC_PRECISION"
 """Environment variable: what the transforms compute in, float32, bfloat16 or auto."""
+
+
+class Analysed(NamedTuple):
+    """A picture after g_a, ready to be coded at any quality."""
+
+    picture: Picture
+    pixels: Tensor
+    """uint8 (H, W, 3), sides filled up to multiples of 64."""
+    y: Tensor
+    """(1, M, H/16, W/16), before the gain."""
+    alpha: bytes | None
 
 
 @dataclass(frozen=True)
@@ -71,14 +84,23 @@ class Codec:
     def encode(self, picture: Picture, quality: float, effort: int = 0) -> Stream:
         """Codes one picture. quality: as `registry.check_quality` returned it; effort: steps of
         the search for better latents, for which the codec must have been loaded."""
-        height, width = picture.pixels.shape[:2]
+        return self.code(self.analyse(picture), quality, effort)
+
+    def analyse(self, picture: Picture) -> Analysed:
+        """The part of encoding that is the same for every quality."""
         pixels = _pad(picture.pixels)
         with torch.inference_mode():
             y = self._analysis(pixels)
+        alpha = None if picture.alpha is None else imageio.encode_alpha(picture.alpha)
+        return Analysed(picture, pixels, y.clone(), alpha)
+
+    def code(self, analysed: Analysed, quality: float, effort: int = 0) -> Stream:
+        """The other part. Arguments as of `encode`."""
+        picture, pixels, y, alpha = analysed
+        height, width = picture.pixels.shape[:2]
         if effort:
-            y, size = y.clone(), (height, width)
+            size = height, width
             y = search.improve(self.model, pixels, size, y, quality, effort, self.device)
-        coded = self.model.compress(y, quality)
         header = Header(
             width=width,
             height=height,
@@ -88,15 +110,20 @@ class Codec:
             fingerprint=self.model.fingerprint,
             quality=quality,
         )
-        alpha = None if picture.alpha is None else imageio.encode_alpha(picture.alpha)
         return Stream(
             header,
-            *coded,
+            *self.model.compress(y, quality),
             icc=picture.icc,
             exif=picture.exif,
             xmp=picture.xmp,
             alpha=alpha,
         )
+
+    def psnr(self, stream: Stream, picture: Picture) -> float:
+        """Of the decoded colours, in dB."""
+        error = self.decode(stream).pixels.astype(np.float32) - picture.pixels
+        mse = float(np.mean(error * error, dtype=np.float64))
+        return 10 * math.log10(255**2 / mse) if mse else math.inf
 
     def decode(self, stream: Stream) -> Picture:
         """The coded picture. Raises StreamError where the symbols turn out damaged, WeightsError

@@ -282,6 +282,14 @@ def test_quality_and_lambda_set_the_rate(stf: Command, picture: Path) -> None:
     assert quality("--lambda", 0.0483) == 6
 
 
+def test_a_size_sets_the_quality(stf: Command, picture: Path) -> None:
+    (best,) = stf("encode", picture, "--json", "-q", "6").records
+    size = int(best["bytes"]) - 20  # type: ignore[call-overload]
+    (record,) = stf("encode", picture, "-f", "--json", "--size", size, "-e", "1").records
+    assert record["bytes"] == picture.with_suffix(".stf").stat().st_size <= size
+    one_error(stf("encode", picture, "-f", "--size", 50), 1, str(picture), "50 bytes cannot be had")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -290,6 +298,11 @@ def test_quality_and_lambda_set_the_rate(stf: Command, picture: Path) -> None:
         (["-q", "high"], "not a valid float"),
         (["--lambda", "1"], "lambda 1"),
         (["-q", "3", "--lambda", "0.0130"], "give one"),
+        (["--size", "900", "--psnr", "30"], "--size and --psnr"),
+        (["--size", "0"], "size"),
+        (["--bpp", "-0.5"], "bpp -0.5"),
+        (["--psnr", "nan"], "psnr nan"),
+        (["-e", "101"], "effort"),
         (["-m", "jpeg"], "wacnn-lite"),
         (["-m", "wacnn", "-q", "2.5"], "whole"),
         (["--threads", "0"], "threads"),

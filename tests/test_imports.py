@@ -19,6 +19,7 @@ FLOORS = (
     {"tiling"},
     {"search"},
     {"codec"},
+    {"target"},
     {"api"},
     {"batch"},
     {"train", "bench"},
@@ -28,7 +29,7 @@ FLOORS = (
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {("models", "entropy"), ("bench", "train")}
 
-LIGHT = ["__main__", "batch", "container", "errors", "files", "models.registry"]
+LIGHT = ["__main__", "batch", "container", "errors", "files", "models.registry", "target"]
 HEAVY = {"torch", "numpy", "PIL", "compressai", "tqdm", "safetensors"}
 
 

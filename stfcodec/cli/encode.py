@@ -11,6 +11,7 @@ from stfcodec import batch
 from stfcodec.cli import coding, paths
 from stfcodec.errors import UsageError
 from stfcodec.models import registry
+from stfcodec.target import Target
 
 
 @click.command("encode")
@@ -39,6 +40,19 @@ from stfcodec.models import registry
     f"{registry.LAMBDAS[0]:g} to {registry.LAMBDAS[-1]:g}; instead of -q.",
 )
 @click.option(
+    "--size",
+    type=click.IntRange(min=1),
+    metavar="BYTES",
+    help="The best quality whose file has at most so many bytes; instead of -q.",
+)
+@click.option("--bpp", type=float, metavar="B", help="The same for bits a pixel of the whole file.")
+@click.option(
+    "--psnr",
+    type=float,
+    metavar="DB",
+    help="The lowest quality whose picture has at least this PSNR; instead of -q.",
+)
+@click.option(
     "-e",
     "--effort",
     type=click.IntRange(0, registry.MAX_EFFORT),
@@ -56,6 +70,9 @@ def command(
     model: str,
     quality: float | None,
     lam: float | None,
+    size: int | None,
+    bpp: float | None,
+    psnr: float | None,
     effort: int,
     strip: bool,
     weights: Path | None,
@@ -67,17 +84,24 @@ def command(
     photo.png becomes photo.stf beside it, or what -o names. INPUT may be - for standard input,
     and with -r folders, whose hidden files are left out.
     """
-    checked = registry.check_quality(_quality(quality, lam), registry.by_name(model))
-    task = batch.Encode(model, checked, device, weights, strip, effort)
+    given = {"-q": quality, "--lambda": lam, "--size": size, "--bpp": bpp, "--psnr": psnr}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)} set the same thing; give one")
+    info = registry.by_name(model)
+    if lam is not None:
+        quality = registry.quality_from_lambda(lam)
+    checked = registry.check_quality(registry.DEFAULT_QUALITY if quality is None else quality, info)
+    task = batch.Encode(model, checked, device, weights, strip, effort, _target(size, bpp, psnr))
     plan = paths.plan(
         inputs, output, recursive=recursive, suffixes=paths.PICTURES, target_suffix=".stf"
     )
     return coding.run(plan, task, **settings)
 
 
-def _quality(quality: float | None, lam: float | None) -> float:
-    if lam is None:
-        return registry.DEFAULT_QUALITY if quality is None else quality
-    if quality is not None:
-        raise UsageError("-q and --lambda set the same thing; give one")
-    return registry.quality_from_lambda(lam)
+def _target(size: int | None, bpp: float | None, psnr: float | None) -> Target | None:
+    if size is not None:
+        return Target("size", size)
+    if bpp is not None:
+        return Target("bpp", bpp)
+    return None if psnr is None else Target("psnr", psnr)
