@@ -28,7 +28,7 @@ WAYS: dict[str, dict[str, str]] = {
 """Our own ways to code that are compared, each with the environment that asks for it."""
 
 EFFORT = 3
-"""Of `encode`, where our models are measured with effort too."""
+"""Of `encode`, where a model is measured with effort too."""
 
 WHOLE_QUALITIES = tuple(range(1, len(registry.LAMBDAS) + 1))
 
@@ -150,7 +150,9 @@ def available() -> tuple[list[Coder], dict[str, str]]:
     absent: dict[str, str] = {}
     for info in registry.MODELS:
         if info.variable_rate and store.status(info) != "missing":
-            found += [ours(info), ours(info, EFFORT)]
+            found.append(ours(info))
+            if info.name == registry.DEFAULT_MODEL:
+                found.append(ours(info, EFFORT))
         elif info.variable_rate:
             absent[info.name] = "no weights here"
     for feature, coders in (
