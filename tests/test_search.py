@@ -106,6 +106,13 @@ def test_planes_are_kept() -> None:
     assert psnr(grey, decoded.pixels) > 28
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_effort_pays_on_cuda() -> None:
+    pixels = crop(256, 256)
+    plain, searched = (stfcodec.encode(pixels, quality=5, device="cuda", effort=e) for e in (0, 3))
+    assert bits(pixels, searched, 5) < 0.97 * bits(pixels, plain, 5)
+
+
 def test_the_slope_becomes_rounding() -> None:
     x = torch.tensor([-1.0, -0.7, 0.0, 0.2, 0.8, 2.0])
     torch.testing.assert_close(search._slope(x, width=100.0), x, rtol=0, atol=1e-3)
