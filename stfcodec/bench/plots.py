@@ -161,7 +161,7 @@ def _curves(ax: Axes, lines: list[_Line]) -> None:
         return
     # Up to somewhat above our highest rate; down to somewhat below our lowest quality.
     main = [p for line in lines if line.ours for p in line.points] or lines[0].points
-    right = 1.25 * max(bpp for bpp, _ in main)
+    right = 1.4 * max(bpp for bpp, _ in main)
     ends = [(_end(line.points, right), line) for line in lines]
     ax.set_xlim(0, right)
     ax.set_ylim(
