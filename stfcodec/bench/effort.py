@@ -28,7 +28,7 @@ _PAGE = Path("docs/effort.md")
 @click.command()
 @click.argument("pictures", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
-    "-e", "--effort", "efforts", type=int, multiple=True, default=(1, 2, 3, 5, 10, 20),
+    "-e", "--effort", "efforts", type=int, multiple=True, default=(1, 3, 10),
     show_default=True,
 )  # fmt: skip
 @click.option("--crop", type=int, default=256, show_default=True, help="Their middle only.")
