@@ -57,7 +57,7 @@ def test_tiles_move_only_their_own_latents(monkeypatch: pytest.MonkeyPatch) -> N
     """Searched in tiles far smaller than in use, every tile has moved, and it pays as much as in
     one piece, within a third."""
     model, quality = load("wacnn-lite"), 5.0
-    pixels = torch.from_numpy(crop(320, 384))
+    pixels = torch.from_numpy(crop(384, 448))
     with torch.no_grad():
         y = model.analysis(pixels.permute(2, 0, 1)[None].float() / 255)
     gain, inverse = model.gain(torch.tensor([quality])) if model.gain is not None else (1, 1)
@@ -69,13 +69,12 @@ def test_tiles_move_only_their_own_latents(monkeypatch: pytest.MonkeyPatch) -> N
 
     def improved() -> torch.Tensor:
         cpu = torch.device("cpu")
-        return search.improve(model, pixels, (320, 384), y, quality, 3, cpu)
+        return search.improve(model, pixels, (384, 448), y, quality, 3, cpu)
 
     whole = improved()
     monkeypatch.setattr(search, "CORE", 64)
-    monkeypatch.setattr(search, "MARGIN", 64)
     tiled = improved()
-    moved = (tiled != y).any(1)[0].unflatten(0, (5, 4)).unflatten(2, (6, 4)).any(3).any(1)
+    moved = (tiled != y).any(1)[0].unflatten(0, (6, 4)).unflatten(2, (7, 4)).any(3).any(1)
     assert moved.all()
     assert cost(y) - cost(tiled) > 2 / 3 * (cost(y) - cost(whole)) > 0
 
