@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -92,7 +91,7 @@ class Codec:
         with torch.inference_mode():
             y = self._analysis(pixels)
         alpha = None if picture.alpha is None else imageio.encode_alpha(picture.alpha)
-        return Analysed(picture, pixels, y.clone(), alpha)
+        return Analysed(picture, pixels, y, alpha)
 
     def code(self, analysed: Analysed, quality: float, effort: int = 0) -> Stream:
         """The other part. Arguments as of `encode`."""
@@ -118,12 +117,6 @@ class Codec:
             xmp=picture.xmp,
             alpha=alpha,
         )
-
-    def psnr(self, stream: Stream, picture: Picture) -> float:
-        """Of the decoded colours, in dB."""
-        error = self.decode(stream).pixels.astype(np.float32) - picture.pixels
-        mse = float(np.mean(error * error, dtype=np.float64))
-        return 10 * math.log10(255**2 / mse) if mse else math.inf
 
     def decode(self, stream: Stream) -> Picture:
         """The coded picture. Raises StreamError where the symbols turn out damaged, WeightsError

@@ -61,7 +61,9 @@ def encode(codec: Codec, picture: Picture, target: Target, effort: int = 0) -> S
         """What the target is about; of sizes the logarithm, which rises more evenly."""
         stream = codec.code(analysed, quality, effort)
         if target.kind == "psnr":
-            reached = codec.psnr(stream, picture)
+            from stfcodec.distortion import psnr  # numpy, which the command line need not load
+
+            reached = psnr(picture.pixels, codec.decode(stream).pixels)
         else:
             reached = len(container.write(stream)) * (1 if target.kind == "size" else 8 / area)
         tried[quality] = stream, reached

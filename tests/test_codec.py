@@ -13,8 +13,8 @@ from PIL import Image
 
 import stfcodec
 from stfcodec import api, container, tiling
-from stfcodec.bench.metrics import psnr
 from stfcodec.codec import codec_for
+from stfcodec.distortion import psnr
 from stfcodec.imageio import Picture
 from stfcodec.models import integer, registry, store, weights
 from stfcodec.models.build import build

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "stfcodec"
 # A room imports only what stands on a lower line, or has one of the arrows listed below.
 FLOORS = (
     {"errors"},
-    {"allocator", "container", "files", "imageio", "entropy", "models"},
+    {"allocator", "container", "distortion", "files", "imageio", "entropy", "models"},
     {"tiling"},
     {"search"},
     {"codec"},

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from stfcodec.bench.metrics import bd_rate, decibels, ms_ssim, psnr
+from stfcodec.bench.metrics import bd_rate, decibels, ms_ssim
+from stfcodec.distortion import psnr
 
 
 def test_psnr() -> None:

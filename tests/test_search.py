@@ -11,7 +11,7 @@ from PIL import Image
 
 import stfcodec
 from stfcodec import api, search
-from stfcodec.bench.metrics import psnr
+from stfcodec.distortion import psnr
 from stfcodec.imageio import Picture
 from stfcodec.models import registry, store, weights
 from stfcodec.models.entropy_model import CompressionModel

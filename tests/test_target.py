@@ -11,8 +11,8 @@ from PIL import Image
 
 import stfcodec
 from stfcodec import Target
-from stfcodec.bench.metrics import psnr
 from stfcodec.codec import codec_for
+from stfcodec.distortion import psnr
 from stfcodec.imageio import Picture
 from stfcodec.models import registry
 from stfcodec.target import _crossing, encode

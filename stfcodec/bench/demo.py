@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 import stfcodec
-from stfcodec.bench.metrics import psnr
 from stfcodec.codec import codec_for
+from stfcodec.distortion import psnr
 from stfcodec.models import registry, store
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stfcodec.bench.metrics import bd_rate, psnr
+from stfcodec.bench.metrics import bd_rate
+from stfcodec.distortion import psnr
 from stfcodec.entropy.tables import CdfTables
 from stfcodec.models.carriers import FloatCarrier, best_carrier
 from stfcodec.models.entropy_model import CompressionModel

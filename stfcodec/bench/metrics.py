@@ -7,12 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of two uint8 pictures of one shape; inf if equal."""
-    mse = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
-    return float("inf") if mse == 0 else float(10 * np.log10(255**2 / mse))
-
-
 def ms_ssim(a: np.ndarray, b: np.ndarray) -> float | None:
     """Multi-scale structural similarity of two uint8 RGB pictures (Wang et al., 2003); 0…1.
 

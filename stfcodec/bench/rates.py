@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from stfcodec.bench.coders import Coder
-from stfcodec.bench.metrics import ms_ssim, psnr
+from stfcodec.bench.metrics import ms_ssim
+from stfcodec.distortion import psnr
 
 
 @dataclass(frozen=True)

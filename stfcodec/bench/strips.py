@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import stfcodec
 from stfcodec.bench.coders import AVIF
-from stfcodec.bench.metrics import psnr
+from stfcodec.distortion import psnr
 from stfcodec.models import registry
 
 _GAP, _LABEL = 8, 20

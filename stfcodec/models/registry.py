@@ -207,7 +207,7 @@ def check_quality(quality: float, info: ModelInfo) -> float:
 
 def check_effort(effort: int) -> int:
     """`effort`, a whole number in 0…100. Raises UsageError."""
-    if effort != int(effort) or not 0 <= effort <= MAX_EFFORT:
+    if not 0 <= effort <= MAX_EFFORT or effort != int(effort):  # also refuses NaN
         raise UsageError(f"effort {effort:g} is not a whole number in 0…{MAX_EFFORT}")
     return int(effort)
 
