@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,20 +27,10 @@ from stfcodec.models.entropy_model import (
     round_up,
 )
 from stfcodec.models.registry import ModelInfo
+from stfcodec.models.tilt import replaced
 
 PRECISION = "STFCODEC_PRECISION"
 """Environment variable: what the transforms compute in, float32, bfloat16 or auto."""
-
-
-class Analysed(NamedTuple):
-    """A picture after g_a, ready to be coded at any quality."""
-
-    picture: Picture
-    pixels: Tensor
-    """uint8 (H, W, 3), sides filled up to multiples of 64."""
-    y: Tensor
-    """(1, M, H/16, W/16), before the gain."""
-    alpha: bytes | None
 
 
 @dataclass(frozen=True)
@@ -55,6 +46,10 @@ class Codec:
     device: torch.device
     core: int = tiling.CORE
     """Side of the transforms' tiles, see `tiling.run`."""
+
+    def _at(self, quality: float) -> AbstractContextManager[None]:
+        """As `CompressionModel.at`, and remembers: it takes as long as coding a thumbnail."""
+        return replaced(self.model, _parameters_at(self.model, quality))
 
     def _analysis(self, pixels: Tensor) -> Tensor:
         """uint8 (H, W, 3), sides multiples of 64 -> y (1, M, H/16, W/16), float32."""
@@ -83,23 +78,14 @@ class Codec:
     def encode(self, picture: Picture, quality: float, effort: int = 0) -> Stream:
         """Codes one picture. quality: as `registry.check_quality` returned it; effort: steps of
         the search for better latents, for which the codec must have been loaded."""
-        return self.code(self.analyse(picture), quality, effort)
-
-    def analyse(self, picture: Picture) -> Analysed:
-        """The part of encoding that is the same for every quality."""
-        pixels = _pad(picture.pixels)
-        with torch.inference_mode():
-            y = self._analysis(pixels)
-        alpha = None if picture.alpha is None else imageio.encode_alpha(picture.alpha)
-        return Analysed(picture, pixels, y, alpha)
-
-    def code(self, analysed: Analysed, quality: float, effort: int = 0) -> Stream:
-        """The other part. Arguments as of `encode`."""
-        picture, pixels, y, alpha = analysed
         height, width = picture.pixels.shape[:2]
-        if effort:
-            size = height, width
-            y = search.improve(self.model, pixels, size, y, quality, effort, self.device)
+        pixels = _pad(picture.pixels)
+        with self._at(quality):
+            with torch.inference_mode():
+                y = self._analysis(pixels)
+            if effort:
+                size = height, width
+                y = search.improve(self.model, pixels, size, y, quality, effort, self.device)
         header = Header(
             width=width,
             height=height,
@@ -115,7 +101,7 @@ class Codec:
             icc=picture.icc,
             exif=picture.exif,
             xmp=picture.xmp,
-            alpha=alpha,
+            alpha=None if picture.alpha is None else imageio.encode_alpha(picture.alpha),
         )
 
     def decode(self, stream: Stream) -> Picture:
@@ -132,8 +118,8 @@ class Codec:
         alpha = None
         if stream.alpha is not None:
             alpha = imageio.decode_alpha(stream.alpha, header.width, header.height)
-        with torch.inference_mode():
-            positions = size[0] // DOWNSAMPLING_Z, size[1] // DOWNSAMPLING_Z
+        positions = size[0] // DOWNSAMPLING_Z, size[1] // DOWNSAMPLING_Z
+        with self._at(header.quality), torch.inference_mode():
             y_hat = self.model.decompress(coded, positions, header.quality)
             gray = header.channels == 1
             pixels = self._synthesis(y_hat, gray)[: header.height, : header.width]
@@ -180,6 +166,11 @@ def _load(
         if name not in ENTROPY_PARTS:
             part.to(device, memory_format=torch.channels_last)
     return Codec(info, model, device)
+
+
+@lru_cache(maxsize=2)
+def _parameters_at(model: CompressionModel, quality: float) -> Mapping[str, Tensor]:
+    return model.parameters_at(quality)
 
 
 def _device(name: str) -> torch.device:

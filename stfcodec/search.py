@@ -57,7 +57,8 @@ def improve(
 
     pixels: uint8 (H, W, 3), sides multiples of 64, of which the first `size` (height, width) are
     the picture and the others do not count. y: float32 (1, M, H/16, W/16), before the gain, same
-    out. model: with its float networks; its transforms are on `device`, all else on the CPU.
+    out. model: with its float networks, and `at` this quality; its transforms are on `device`, all
+    else on the CPU.
     """
     gain = inverse = torch.ones(1)
     if model.gain is not None:

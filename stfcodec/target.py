@@ -47,19 +47,17 @@ class Target:
 def encode(codec: Codec, picture: Picture, target: Target, effort: int = 0) -> Stream:
     """The best stream within a ceiling, or the smallest that reaches a floor, nearly: see _CLOSE.
 
-    g_a runs once, the rest once for each quality tried. Raises StfError where even the lowest
-    quality is too large or the highest not good enough, UsageError where the model has whole
-    qualities only.
+    Encodes once for each quality tried. Raises StfError where even the lowest quality is too large
+    or the highest not good enough, UsageError where the model has whole qualities only.
     """
     if not codec.info.variable_rate:
         raise UsageError(f"{codec.info.name} has whole qualities only: give one with -q")
-    analysed = codec.analyse(picture)
     area = picture.pixels.shape[0] * picture.pixels.shape[1]
     tried: dict[float, tuple[Stream, float]] = {}
 
     def level(quality: float) -> float:
         """What the target is about; of sizes the logarithm, which rises more evenly."""
-        stream = codec.code(analysed, quality, effort)
+        stream = codec.encode(picture, quality, effort)
         if target.kind == "psnr":
             from stfcodec.distortion import psnr  # numpy, which the command line need not load
 

@@ -19,12 +19,14 @@ def test_ids_are_frozen() -> None:
 
 @pytest.mark.parametrize("name", ["wacnn-lite", "stf-lite"])
 def test_lite_models_keep_their_promise(name: str) -> None:
-    """At most 12 M parameters, 60 kMAC a pixel to encode and to decode; one output per input."""
+    """At most 12 M parameters at any quality, 60 kMAC a pixel to encode and to decode; one output
+    per input."""
     from torch.utils.flop_counter import FlopCounterMode
 
     info = registry.by_name(name)
     model = build(info).eval()
-    assert sum(p.numel() for p in model.parameters()) == info.parameters <= 12_000_000
+    at_once = [p for n, p in model.named_parameters() if not n.startswith("tilt.")]
+    assert sum(p.numel() for p in at_once) == info.parameters <= 12_000_000
     x = torch.rand(1, 3, 128, 192)
 
     def kmac(function, *inputs) -> float:

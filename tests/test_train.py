@@ -75,7 +75,7 @@ def test_run_decays_logs_and_exports(photographs: Path, tmp_path: Path) -> None:
 
 
 def test_loss_falls(photographs: Path, tmp_path: Path) -> None:
-    trainer = Trainer(settings(photographs, steps=40, rate=1e-4, warmup=8), tmp_path)
+    trainer = Trainer(settings(photographs, steps=40, rate=1e-4, warmup=8, batch=8), tmp_path)
     x, quality = trainer.sampler(6, 64), torch.arange(1.0, 7.0)
 
     def loss() -> float:
@@ -85,7 +85,7 @@ def test_loss_falls(photographs: Path, tmp_path: Path) -> None:
         return rate_distortion(out, x, quality).loss.mean().item()
 
     before = loss()
-    for _ in range(24):
+    for _ in range(16):
         trainer.train_step(False)
     assert loss() < 0.99 * before
 

@@ -27,7 +27,7 @@ def main(names: tuple[str, ...], train: bool) -> None:
     for name in names or [i.name for i in registry.MODELS if i.variable_rate]:
         info = registry.by_name(name)
         model = build(info).eval().to(memory_format=torch.channels_last)
-        click.echo(f"{name}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
+        click.echo(f"{name}: {info.parameters / 1e6:.2f} M parameters")
         for step, run in _steps(model, x).items():
             click.echo(f"  {step:<16} {_cost(run, x[0, 0].numel())}")
         if train and info.variable_rate:
@@ -59,12 +59,12 @@ def _training_speed(model: CompressionModel) -> float:
     """Megapixels a second, forward and backward, 16 crops of 128², transforms in bfloat16."""
     model.train()
     x = torch.rand(16, 3, 128, 128).contiguous(memory_format=torch.channels_last)
-    quality = torch.rand(16) * 5 + 1
+    quality = torch.rand(2) * 5 + 1
 
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             out = model(x, quality)
-        rate_distortion(out, x, quality).loss.mean().backward()
+        rate_distortion(out, x, quality.repeat_interleave(8)).loss.mean().backward()
         model.zero_grad()
 
     step()

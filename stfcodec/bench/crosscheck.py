@@ -193,6 +193,9 @@ def filled_model(info: ModelInfo, crops: Sequence[Tensor]) -> CompressionModel:
         if model.gain is not None:
             model.gain.log_gain.add_(2.5)
             model.gain.log_inverse.sub_(2.5)
+        if model.tilt is not None:
+            for slope in model.tilt.parameters():
+                slope.normal_(std=0.01)
     model.update()
     model.integer = quantise(model, crops)
     return model

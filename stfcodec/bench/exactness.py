@@ -54,10 +54,11 @@ def curves(
     forms = (None, model.integer)
     found: tuple[list[list[Point]], ...] = tuple([[] for _ in qualities] for _ in forms)
     for pixels in pictures:
-        y = analyse(model, pixels)
-        for form, columns in zip(forms, found, strict=True):
-            for quality, column in zip(qualities, columns, strict=True):
-                column.append(_point(model, form, pixels, y, quality))
+        for i, quality in enumerate(qualities):
+            with model.at(quality):
+                y = analyse(model, pixels)
+                for form, columns in zip(forms, found, strict=True):
+                    columns[i].append(_point(model, form, pixels, y, quality))
     floating, integer = ([Point(*map(mean, zip(*c, strict=True))) for c in f] for f in found)
     return floating, integer
 

@@ -100,8 +100,10 @@ def quantise(model: CompressionModel, crops: Sequence[Tensor]) -> IntegerEntropy
     model.eval()
     with _watch(model) as ranges:
         for i, x in enumerate(crops):
-            y = model.analysis(x).float().contiguous()
-            y_hat = _see(model, y, 1.0 + i % len(LAMBDAS))
+            quality = 1.0 + i % len(LAMBDAS)
+            with model.at(quality):
+                y = model.analysis(x).float().contiguous()
+            y_hat = _see(model, y, quality)
             ranges.setdefault(_Y, _Range.empty(y.shape[1])).add(y_hat)
     return _Builder(model, ranges).build().prepare()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from stfcodec.models.integer import MAX_SYMBOL, IntegerEntropy
 from stfcodec.models.layers import conv3x3, subpel3x3
 from stfcodec.models.priors import EntropyBottleneck, GaussianConditional, ste_round
 from stfcodec.models.registry import LAMBDAS, MAX_QUALITY, EntropyWidths
+from stfcodec.models.tilt import Tilt, lean, replaced
 
 DOWNSAMPLING_Y, DOWNSAMPLING_Z = 16, 64
 """Pixels per latent and per hyper-latent position, each way."""
@@ -149,6 +151,14 @@ class CompressionModel(nn.Module, ABC):
         self.entropy_bottleneck = EntropyBottleneck(widths.hyper_latents)
         self.gaussian_conditional = GaussianConditional()
         self.gain = Gain(len(LAMBDAS), widths.latents) if variable_rate else None
+        self.tilt: Tilt | None = None
+        self._lowered: frozenset[str] = frozenset()
+
+    def _add_tilt(self) -> None:
+        """For variable rate, once the transforms are there."""
+        if self.gain is not None:
+            named = self.named_parameters()
+            self.tilt = Tilt({n: p for n, p in named if n.split(".")[0] not in ENTROPY_PARTS})
 
     @abstractmethod
     def analysis_steps(self) -> tuple[Step, ...]:
@@ -174,17 +184,37 @@ class CompressionModel(nn.Module, ABC):
             y_hat = step.run(y_hat)
         return y_hat
 
+    def parameters_at(self, quality: Tensor | float) -> dict[str, Tensor]:
+        """The parameters that the transforms have at one quality, by name; {} for models with one
+        weights file for each."""
+        if self.tilt is None:
+            return {}
+        amount, middle = lean(quality), dict(self.named_parameters())
+        leaning = {n: torch.add(middle[n], slope * amount) for n, slope in self.tilt.items()}
+        return {n: p.to(self.precision) if n in self._lowered else p for n, p in leaning.items()}
+
+    def at(self, quality: Tensor | float) -> AbstractContextManager[None]:
+        """Inside, the transforms are those of one quality; outside, of the middle one."""
+        return replaced(self, self.parameters_at(quality))
+
     def set_precision(self, precision: torch.dtype) -> None:
         """Makes the transforms and h_a compute in bfloat16, for inference only.
 
         Pixels need more than bfloat16's 8 bits: the layers that read or write them stay float32.
+        What leans with quality is rounded after it has leant, in `at`.
         """
         self.precision = precision
         kept = {m for layer in self.pixel_layers() for m in layer.modules()}
-        for name, part in self.named_children():
-            for m in part.modules() if name == "h_a" or name not in ENTROPY_PARTS else ():
-                if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and m not in kept:
-                    m.to(precision)
+        leaning: list[str] = []
+        for name, m in self.named_modules():
+            part = name.split(".")[0]
+            if m in kept or not isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+                continue
+            if part == "h_a" or (part not in ENTROPY_PARTS and self.tilt is None):
+                m.to(precision)
+            elif part not in ENTROPY_PARTS:
+                leaning += (f"{name}.{key}" for key, _ in m.named_parameters())
+        self._lowered = frozenset(leaning)
 
     def _lower(self, x: Tensor) -> Tensor:
         """x as the inner layers of the transforms want it."""
@@ -226,26 +256,37 @@ class CompressionModel(nn.Module, ABC):
     def forward(self, x: Tensor, quality: Tensor | None = None) -> dict:
         """One pass for training or for estimating rate.
 
-        quality: (B,) in 1…6, for variable-rate models (default: 6). Returns x_hat (as x) and
-        likelihoods of y (B, M, h, w) and z (B, N, h/4, w/4); bits are their −log2. In training
-        mode likelihoods are those of latents with uniform noise and rounding lets gradients pass.
+        quality: (G,) in 1…6, for variable-rate models (default: 6), of which each holds for the
+        next B/G pictures. Returns x_hat (as x) and likelihoods of y (B, M, h, w) and z
+        (B, N, h/4, w/4); bits are their −log2. In training mode likelihoods are those of latents
+        with uniform noise and rounding lets gradients pass.
         """
-        y = self.analysis(x).float().contiguous()
+        if quality is None:
+            quality = torch.full((1,), MAX_QUALITY, device=x.device)
+        y = self._each(quality, self.analysis, x).float().contiguous()
         # Under autocast only the transforms run in low precision: rounding needs y's last bits.
         with torch.autocast(x.device.type, enabled=False):
             y_hat, y_likelihoods, z_likelihoods = self._quantise(y, quality)
         return {
-            "x_hat": self.synthesis(y_hat),
+            "x_hat": self._each(quality, self.synthesis, y_hat),
             "likelihoods": {"y": y_likelihoods, "z": z_likelihoods},
         }
 
-    def _quantise(self, y: Tensor, quality: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _each(self, quality: Tensor, transform: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """One of the transforms, each part of the batch at its quality."""
+        if self.tilt is None:
+            return transform(x)
+        done = []
+        for q, part in zip(quality, x.chunk(len(quality)), strict=True):
+            with self.at(q):
+                done.append(transform(part))
+        return torch.cat(done)
+
+    def _quantise(self, y: Tensor, quality: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """y -> ŷ for synthesis, likelihoods of y, likelihoods of z."""
         if self.gain is None:
             return self.estimate(y)
-        if quality is None:
-            quality = torch.full((y.shape[0],), MAX_QUALITY, device=y.device)
-        gain, inverse = self.gain(quality)
+        gain, inverse = self.gain(quality.repeat_interleave(len(y) // len(quality)))
         y_hat, y_likelihoods, z_likelihoods = self.estimate(y * gain)
         return y_hat * inverse, y_likelihoods, z_likelihoods
 

@@ -90,9 +90,10 @@ class ModelInfo:
     family: Literal["wacnn", "stf"]
     widths: WacnnWidths | StfWidths
     variable_rate: bool
-    """True: one weights file serves every quality, fractions included, by gain vectors.
+    """True: one weights file serves every quality, fractions included, by gain vectors and tilt.
     False: one weights file for each whole quality."""
     parameters: int
+    """That a picture passes through, at any one quality."""
 
 
 _LITE_ENTROPY = EntropyWidths(

@@ -49,6 +49,7 @@ class STF(CompressionModel):
             nn.Identity(),  # the published networks shuffle pixels here
             ShuffledConv(widths.end_width, 3),
         )
+        self._add_tilt()
 
     def analysis_steps(self) -> tuple[Step, ...]:
         return (

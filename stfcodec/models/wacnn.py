@@ -46,6 +46,7 @@ class WACNN(CompressionModel):
             attention(b, fine), deconv5x5_up(b, a), gdn(a, inverse=True),
             PixelDeconv(a, 3),
         )  # fmt: skip
+        self._add_tilt()
 
     def analysis_steps(self) -> tuple[Step, ...]:
         return (

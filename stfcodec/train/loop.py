@@ -22,6 +22,7 @@ from stfcodec.errors import UsageError, WeightsError
 from stfcodec.models import registry, store, weights
 from stfcodec.models.build import build
 from stfcodec.models.calibrate import quantise
+from stfcodec.models.entropy_model import CompressionModel
 from stfcodec.train.curve import draw
 from stfcodec.train.data import CropSampler, calibration_crops, load_photographs, place
 from stfcodec.train.initialise import initialise
@@ -167,15 +168,13 @@ class Trainer:
         size = s.decay_crop if decaying else s.crop
         batch = max(1, s.batch * s.crop**2 // size**2)
         x = self.sampler(batch, size).to(self.device, non_blocking=True)
-        quality = torch.rand(batch, generator=self.generator) * (_QUALITIES - 1) + 1
-        if s.quality is not None:
-            quality.fill_(s.quality)
-        quality = quality.to(self.device)
+        quality = self._draw_qualities(batch).to(self.device)
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
         bf16 = s.bf16 and not (decaying and self.step % _FLOAT_EVERY == 0)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             out = self.run_model(x, quality)
+        quality = quality.repeat_interleave(batch // len(quality))
         loss = rate_distortion(out, x, quality)
         weights_ = balance(quality)
         self.optimiser.zero_grad(set_to_none=True)
@@ -191,6 +190,16 @@ class Trainer:
         self.pixels += x.shape[0] * size**2
         means = (loss.loss.mean(), loss.bpp.mean(), loss.mse.mean(), norm)
         return torch.stack([m.detach().float() for m in means])
+
+    def _draw_qualities(self, batch: int) -> Tensor:
+        """(2,) where the batch can be halved, else (1,): each half passes through transforms of
+        its own. The two are opposite, so that every step sees both sides of the tilt."""
+        quality = 1 + (_QUALITIES - 1) * torch.rand(1, generator=self.generator)
+        if self.settings.quality is not None:
+            quality.fill_(self.settings.quality)
+        elif batch % 2 == 0:
+            quality = torch.cat([quality, 1 + _QUALITIES - quality])
+        return quality
 
     def _probe(self) -> tuple[Tensor, Tensor]:
         """The same crops every time, one in six at each quality, to see which units are silent."""
@@ -286,11 +295,14 @@ class Trainer:
         return "  ".join(f"{k} {v}" for k, v in row.items())
 
 
-def _optimiser(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+def _optimiser(model: CompressionModel, settings: Settings) -> torch.optim.Optimizer:
     if settings.optimiser == "adam":
         return torch.optim.Adam(model.parameters(), lr=settings.rate)
     layers = nn.Conv2d, nn.ConvTranspose2d, nn.Linear
-    rotated = [m.weight for m in model.modules() if isinstance(m, layers)]
+    weights_ = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, layers)}
+    rotated: list[Tensor] = [p for n, p in model.named_parameters() if n in weights_]
+    if model.tilt is not None:
+        rotated += [slope for n, slope in model.tilt.items() if n in weights_]
     return Soap(model.parameters(), rotated, lr=settings.rate)
 
 
