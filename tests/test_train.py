@@ -16,7 +16,7 @@ from stfcodec.models import registry, weights
 from stfcodec.models.build import build
 from stfcodec.train.initialise import initialise
 from stfcodec.train.loop import CHECKPOINT, CURVE, LOG, TRAINING, TRUNK, Settings, Trainer
-from stfcodec.train.loss import balance, lambdas_of, rate_distortion
+from stfcodec.train.loss import balance, lambdas_of, opposite_qualities, rate_distortion
 from stfcodec.train.revive import revive, silent_shares
 from stfcodec.train.soap import Soap, _matrices, _rotate, _weights
 
@@ -215,6 +215,15 @@ def test_bad_settings_are_refused(photographs: Path, tmp_path: Path) -> None:
         Trainer(settings(photographs, decay_crop=512), tmp_path)
     with pytest.raises(ValueError, match="variable-rate"):
         initialise(build(registry.by_name("wacnn")), torch.rand(1, 3, 64, 64))
+
+
+def test_qualities_come_in_opposite_pairs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = [opposite_qualities(4, generator) for _ in range(200)]
+    assert all(q.shape == (2,) and q.sum() == pytest.approx(7) for q in drawn)
+    first = torch.stack(drawn)[:, 0]
+    assert 1 <= first.min() < 1.2 and 5.8 < first.max() <= 6
+    assert opposite_qualities(3, generator).shape == (1,)
 
 
 def test_loss_is_the_papers() -> None:

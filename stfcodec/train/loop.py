@@ -26,7 +26,7 @@ from stfcodec.models.entropy_model import CompressionModel
 from stfcodec.train.curve import draw
 from stfcodec.train.data import CropSampler, calibration_crops, load_photographs, place
 from stfcodec.train.initialise import initialise
-from stfcodec.train.loss import balance, rate_distortion
+from stfcodec.train.loss import balance, opposite_qualities, rate_distortion
 from stfcodec.train.revive import revive, silent_shares
 from stfcodec.train.soap import Soap
 
@@ -58,7 +58,8 @@ class Settings:
     crop: int = 128
     decay_crop: int = 256
     """Crop size during the decay, at the same number of pixels a step."""
-    clip: float = 1.0
+    clip: float = 2.0
+    """Gradients are shortened to this many times their usual norm."""
     ema: float = 0.998
     optimiser: str = "soap"
     """soap or adam."""
@@ -168,7 +169,10 @@ class Trainer:
         size = s.decay_crop if decaying else s.crop
         batch = max(1, s.batch * s.crop**2 // size**2)
         x = self.sampler(batch, size).to(self.device, non_blocking=True)
-        quality = self._draw_qualities(batch).to(self.device)
+        quality = opposite_qualities(batch, self.generator)
+        if s.quality is not None:
+            quality.fill_(s.quality)
+        quality = quality.to(self.device)
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
         bf16 = s.bf16 and not (decaying and self.step % _FLOAT_EVERY == 0)
@@ -179,9 +183,13 @@ class Trainer:
         weights_ = balance(quality)
         self.optimiser.zero_grad(set_to_none=True)
         (loss.loss * weights_).mean().backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
+        norm = nn.utils.get_total_norm(
+            [p.grad for p in self.model.parameters() if p.grad is not None]
+        )
         length = norm.item()
         usual = self.gradient or length
+        # Not to one norm for all: gradients of the highest qualities are the longest.
+        nn.utils.clip_grads_with_norm_(self.model.parameters(), s.clip * usual, norm)
         if math.isfinite(length) and length < _SPIKE * usual:
             self.gradient = 0.98 * usual + 0.02 * length
             self.optimiser.step()
@@ -190,16 +198,6 @@ class Trainer:
         self.pixels += x.shape[0] * size**2
         means = (loss.loss.mean(), loss.bpp.mean(), loss.mse.mean(), norm)
         return torch.stack([m.detach().float() for m in means])
-
-    def _draw_qualities(self, batch: int) -> Tensor:
-        """(2,) where the batch can be halved, else (1,): each half passes through transforms of
-        its own. The two are opposite, so that every step sees both sides of the tilt."""
-        quality = 1 + (_QUALITIES - 1) * torch.rand(1, generator=self.generator)
-        if self.settings.quality is not None:
-            quality.fill_(self.settings.quality)
-        elif batch % 2 == 0:
-            quality = torch.cat([quality, 1 + _QUALITIES - quality])
-        return quality
 
     def _probe(self) -> tuple[Tensor, Tensor]:
         """The same crops every time, one in six at each quality, to see which units are silent."""

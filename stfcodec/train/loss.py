@@ -31,6 +31,13 @@ def lambdas_of(quality: Tensor) -> Tensor:
     return torch.lerp(table[lower], table[lower + 1], quality - 1 - lower).exp()
 
 
+def opposite_qualities(batch: int, generator: torch.Generator) -> Tensor:
+    """(2,) where the batch can be halved, else (1,): each half passes through transforms of its
+    own. The two are opposite, so that every step sees both sides of the tilt."""
+    quality = 1 + (len(LAMBDAS) - 1) * torch.rand(1, generator=generator)
+    return quality if batch % 2 else torch.cat([quality, 1 + len(LAMBDAS) - quality])
+
+
 def rate_distortion(out: dict, x: Tensor, quality: Tensor) -> SampleLoss:
     """out: what a model's forward returns; x: (B, 3, H, W) in 0…1; quality: (B,)."""
     pixels = x.shape[2] * x.shape[3]
