@@ -29,7 +29,7 @@ def describe() -> dict[str, str]:
     info = _cpu_info()
     flags = info.get("flags", info.get("Features", "")).split()
     machine = {
-        "CPU": info.get("model name", platform.processor() or platform.machine()),
+        "CPU": _cpu(info),
         "cores": str(_cores()),
         "instructions": ", ".join(f for f in _INSTRUCTIONS if f in flags) or "unknown",
         "system": _system(),
@@ -48,6 +48,14 @@ def _cpu_info() -> dict[str, str]:
         return {}
     pairs = (line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
     return {key.strip(): value.strip() for key, value in pairs}
+
+
+def _cpu(info: dict[str, str]) -> str:
+    """Virtual machines say little more than the maker; family and model tell generations apart."""
+    name = info.get("model name", platform.processor() or platform.machine())
+    if "cpu family" in info and "model" in info:
+        name += f", family {info['cpu family']}, model {info['model']}"
+    return name
 
 
 def _cores() -> int:
