@@ -92,17 +92,17 @@ def test_parts_of_a_batch_have_their_own_quality(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LITE)
-def test_bfloat16_is_rounded_once_and_spares_pixels(name: str) -> None:
+def test_bfloat16_is_rounded_once_and_spares_precise_layers(name: str) -> None:
     model = leaning(name)
     exact = model.parameters_at(2.0)
     model.set_precision(torch.bfloat16)
     rounded = model.parameters_at(2.0)
-    touches_pixels = {p for layer in model.pixel_layers() for p in layer.parameters()}
+    precise = {p for layer in model.precise_layers() for p in layer.parameters()}
     own = dict(model.named_parameters())
     for n, p in rounded.items():
         assert torch.equal(p, exact[n].to(p.dtype))
         assert own[n].dtype == torch.float32
-        assert own[n] not in touches_pixels or p.dtype == torch.float32
+        assert own[n] not in precise or p.dtype == torch.float32
     assert sum(p.dtype == torch.bfloat16 for p in rounded.values()) > len(rounded) / 4
     with model.at(2.0), torch.inference_mode():
         x_hat = model.synthesis(model.analysis(crops(1, 3, 64, 64)))

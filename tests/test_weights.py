@@ -29,7 +29,11 @@ def test_round_trip_is_exact(saved: Path) -> None:
         assert torch.equal(p.half().float(), dict(loaded.named_parameters())[name]), name
     assert len(loaded.fingerprint) == 4
     assert weights.load(LITE, saved).fingerprint == loaded.fingerprint
-    assert saved.stat().st_size < 25e6
+
+
+@pytest.mark.parametrize("name", ["wacnn-lite", "stf-lite"])
+def test_embedded_weights_are_small(name: str) -> None:
+    assert store.find(registry.by_name(name), 1).stat().st_size < 25e6
 
 
 def test_published_checkpoints_load_under_any_of_their_names(tmp_path: Path) -> None:

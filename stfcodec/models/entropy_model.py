@@ -169,8 +169,9 @@ class CompressionModel(nn.Module, ABC):
         """g_s as steps from ŷ to the picture."""
 
     @abstractmethod
-    def pixel_layers(self) -> tuple[nn.Module, ...]:
-        """The layers that read or write pixels."""
+    def precise_layers(self) -> tuple[nn.Module, ...]:
+        """The layers that need more than bfloat16's 8 bits, those that read or write pixels among
+        them."""
 
     def analysis(self, x: Tensor) -> Tensor:
         """g_a: picture (B, 3, H, W) -> latents y (B, M, H/16, W/16)."""
@@ -200,11 +201,10 @@ class CompressionModel(nn.Module, ABC):
     def set_precision(self, precision: torch.dtype) -> None:
         """Makes the transforms and h_a compute in bfloat16, for inference only.
 
-        Pixels need more than bfloat16's 8 bits: the layers that read or write them stay float32.
-        What leans with quality is rounded after it has leant, in `at`.
+        `precise_layers` stay float32. What leans with quality is rounded once it has leant, in `at`.
         """
         self.precision = precision
-        kept = {m for layer in self.pixel_layers() for m in layer.modules()}
+        kept = {m for layer in self.precise_layers() for m in layer.modules()}
         leaning: list[str] = []
         for name, m in self.named_modules():
             part = name.split(".")[0]
@@ -221,7 +221,7 @@ class CompressionModel(nn.Module, ABC):
         return x if self.precision == torch.float32 else x.to(self.precision)
 
     def _raise(self, x: Tensor) -> Tensor:
-        """x as the layers that write pixels want it."""
+        """x as `precise_layers` want it."""
         return x if self.precision == torch.float32 else x.float()
 
     def hyper_analysis(self, y: Tensor) -> Tensor:

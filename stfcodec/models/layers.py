@@ -404,8 +404,11 @@ class WindowAttentionModule(nn.Module):
             conv1x1(dim, dim),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.addcmul(x, self.conv_a(x), torch.sigmoid(self.conv_b(x)))
+    def forward(self, x: Tensor, lowered: Tensor | None = None) -> Tensor:
+        """lowered: x as the branches take it, where x itself is of a higher precision."""
+        seen = x if lowered is None else lowered
+        a, gate = self.conv_a(seen), torch.sigmoid(self.conv_b(seen))
+        return torch.addcmul(x, a.to(x.dtype), gate.to(x.dtype))
 
 
 class Mlp(nn.Module):

@@ -63,7 +63,7 @@ class STF(CompressionModel):
             Step(self._fine_synthesis, (4, 1), self._margins[0]),
         )
 
-    def pixel_layers(self) -> tuple[nn.Module, ...]:
+    def precise_layers(self) -> tuple[nn.Module, ...]:
         return self.patch_embed.proj, self.end_conv[-1]
 
     def _fine_analysis(self, x: Tensor) -> Tensor:
