@@ -201,7 +201,7 @@ class CompressionModel(nn.Module, ABC):
     def set_precision(self, precision: torch.dtype) -> None:
         """Makes the transforms and h_a compute in bfloat16, for inference only.
 
-        `precise_layers` stay float32. What leans with quality is rounded once it has leant, in `at`.
+        `precise_layers` stay float32. What leans with quality is rounded in `at`, after it leant.
         """
         self.precision = precision
         kept = {m for layer in self.precise_layers() for m in layer.modules()}
