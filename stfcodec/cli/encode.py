@@ -60,7 +60,7 @@ from stfcodec.target import Target
     show_default=True,
     metavar="N",
     help="Search N steps for a better file, each three times the work of a plain encode: "
-    "3 save about 7 %, more save little beyond.",
+    "the first 3 save most of what can be saved.",
 )
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
 def command(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from stfcodec.models.registry import LAMBDAS
+from stfcodec.models.registry import LAMBDAS, MAX_QUALITY, MIN_QUALITY
 
 _FLOOR = 1e-6
 """Likelihoods are floored here before the logarithm: one absurd symbol must not own the batch."""
@@ -34,8 +34,8 @@ def lambdas_of(quality: Tensor) -> Tensor:
 def opposite_qualities(batch: int, generator: torch.Generator) -> Tensor:
     """(2,) where the batch can be halved, else (1,): each half passes through transforms of its
     own. The two are opposite, so that every step sees both sides of the tilt."""
-    quality = 1 + (len(LAMBDAS) - 1) * torch.rand(1, generator=generator)
-    return quality if batch % 2 else torch.cat([quality, 1 + len(LAMBDAS) - quality])
+    quality = MIN_QUALITY + (MAX_QUALITY - MIN_QUALITY) * torch.rand(1, generator=generator)
+    return quality if batch % 2 else torch.cat([quality, MIN_QUALITY + MAX_QUALITY - quality])
 
 
 def rate_distortion(out: dict, x: Tensor, quality: Tensor) -> SampleLoss:
