@@ -91,7 +91,7 @@ def seconds(model: CompressionModel, y: Tensor, quality: float, rounds: int = 15
     with the integer form as it runs here, and with integers in float32 convolutions."""
     if model.integer is None:
         raise ValueError("the model has no integer form")
-    z, targets = _latents(model, y, quality)
+    z, targets = model.targets(y, quality)
     # Prepared once each: both are ready all the time.
     plain = IntegerEntropy(model.widths)
     plain.load_state_dict(model.integer.state_dict())
@@ -109,7 +109,7 @@ def _code(
     model: CompressionModel, form: IntegerEntropy | None, y: Tensor, quality: float
 ) -> tuple[float, Tensor]:
     """Bits of y's symbols, and ŷ before the inverse gain."""
-    z, targets = _latents(model, y, quality)
+    z, targets = model.targets(y, quality)
     channels = torch.arange(z.shape[1])[:, None, None].expand(z.shape)
     bits = [_bits(model.entropy_bottleneck.tables, z, channels)]
 
@@ -120,14 +120,6 @@ def _code(
 
     y_hat = _slices(model, form, z, code)
     return sum(bits), y_hat
-
-
-def _latents(model: CompressionModel, y: Tensor, quality: float) -> tuple[Tensor, Sequence[Tensor]]:
-    """Symbols of z, and y's slices after the gain."""
-    if model.gain is not None:
-        y = y * model.gain(torch.tensor([quality]))[0]
-    z = torch.round(model.hyper_analysis(y) - model.entropy_bottleneck.medians())
-    return z, y.chunk(model.slices, 1)
 
 
 def _slices(

@@ -24,11 +24,10 @@ def command(checkpoint: Path, data: Path, output: Path, model: str, limit: int, 
     OUTPUT (.safetensors) holds all that coding needs. Printed is what integers cost, in bits and
     PSNR, on other crops.
     """
-    import torch
-
     from stfcodec.bench.exactness import curves, summary
     from stfcodec.models import weights
     from stfcodec.models.calibrate import quantise
+    from stfcodec.models.fitting import fit_tables
     from stfcodec.train.data import calibration_crops, load_photographs
 
     if not data.is_dir():
@@ -39,11 +38,12 @@ def command(checkpoint: Path, data: Path, output: Path, model: str, limit: int, 
         raise UsageError(f"crop {crop} is not a positive multiple of 64")
     network = weights.load(registry.by_name(model), checkpoint)
     photographs = load_photographs(data, crop, limit)
-    batches = calibration_crops(photographs, crop, batches=13)
+    *batches, others = calibration_crops(photographs, crop, batches=49)
     network.integer = quantise(network, batches[:12])
-    others = [x.mul(255).round().byte().permute(1, 2, 0).numpy() for x in torch.cat(batches[12:])]
+    network.gaussian_conditional.set_tables(fit_tables(network, batches))
+    pictures = [x.mul(255).round().byte().permute(1, 2, 0).numpy() for x in others]
     qualities = range(1, len(registry.LAMBDAS) + 1) if network.gain is not None else [1]
-    cost = summary(*curves(network, others, qualities))
+    cost = summary(*curves(network, pictures, qualities))
     weights.save(network, output)
-    click.echo(f"{output}: {cost}, on {len(others)} other crops", err=True)
+    click.echo(f"{output}: {cost}, on {len(pictures)} other crops", err=True)
     return 0

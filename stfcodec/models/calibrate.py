@@ -113,16 +113,12 @@ _Y = "y_hat"
 
 def _see(model: CompressionModel, y: Tensor, quality: float) -> Tensor:
     """One pass through the float networks, as in coding. Returns ŷ before the inverse gain."""
-    if model.gain is not None:
-        y = y * model.gain(torch.full((len(y),), quality))[0]
-    medians = model.entropy_bottleneck.medians()
-    targets = y.chunk(model.slices, 1)
+    z, targets = model.targets(y, quality)
 
     def code(i: int, mean: Tensor, scale: Tensor) -> Tensor:
         return torch.round(targets[i] - mean) + mean
 
-    z = torch.round(model.hyper_analysis(y) - medians)
-    return model._decode_slices(z + medians, code)
+    return model._decode_slices(z + model.entropy_bottleneck.medians(), code)
 
 
 @contextmanager

@@ -337,22 +337,28 @@ class CompressionModel(nn.Module, ABC):
 
         return self._decode_slices(z_symbols + self.entropy_bottleneck.medians(), code_float)
 
+    def targets(self, y: Tensor, quality: float | None) -> tuple[Tensor, Sequence[Tensor]]:
+        """What coding begins with: z's symbols (B, N, h/4, w/4), and the slices of y (B, M, h, w)
+        after the gain."""
+        if self.gain is not None:
+            assert quality is not None
+            y = y * self.gain(torch.full((len(y),), quality, device=y.device))[0]
+        z = self.hyper_analysis(y)
+        z_symbols = symbols_of(z - self.entropy_bottleneck.medians())
+        return z_symbols.contiguous(), y.chunk(self.slices, 1)
+
     @torch.inference_mode()
     def compress(self, y: Tensor, quality: float | None = None) -> CodedLatents:
         """Range-codes the latents of one picture. y: (1, M, h, w), h and w multiples of 4."""
-        if self.gain is not None:
-            y = y * self.gain(torch.tensor([quality], device=y.device))[0]
-        z = self.hyper_analysis(y)
-        z_symbols = _symbols(z - self.entropy_bottleneck.medians()).contiguous()
+        z_symbols, targets = self.targets(y, quality)
         z_flat, rows = flat(z_symbols), channel_indexes(z_symbols.shape)
         z_bytes = rans.encode(z_flat, rows, self.entropy_bottleneck.tables)
         crc = checksum(z_flat)
-        targets = y.chunk(self.slices, 1)
         encoder = rans.Encoder(self.gaussian_conditional.tables)
 
         def code(i: int, mean: Tensor, index: Tensor) -> Tensor:
             nonlocal crc
-            rounded = _symbols(targets[i] - mean)
+            rounded = symbols_of(targets[i] - mean)
             flat_symbols = flat(rounded)
             encoder.add(flat_symbols, flat(index))
             crc = checksum(flat_symbols, crc)
@@ -395,7 +401,7 @@ class CompressionModel(nn.Module, ABC):
         return y_hat
 
 
-def _symbols(x: Tensor) -> Tensor:
+def symbols_of(x: Tensor) -> Tensor:
     """The integers nearest to x, as far as the entropy path follows them."""
     return torch.round(x).clamp(-MAX_SYMBOL, MAX_SYMBOL)
 

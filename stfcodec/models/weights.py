@@ -32,7 +32,7 @@ def save(model: CompressionModel, path: Path) -> None:
     """Writes parameters as float16 or float8, the integer form and coding tables as they are.
 
     Where there is an integer form, the float networks that it replaces are left out; constants
-    are not stored. The tables are rebuilt from the rounded parameters, so that coding matches
+    are not stored. The tables of z are rebuilt from the rounded parameters, so that coding matches
     what is stored.
     """
     parameters = dict(model.named_parameters())
@@ -40,7 +40,7 @@ def save(model: CompressionModel, path: Path) -> None:
     with torch.no_grad():
         for k, p in parameters.items():
             p.copy_(_restored(stored[k]))
-    model.update()
+    model.entropy_bottleneck.update()
     left_out = NETWORKS if model.integer is not None else ()
     tensors = {k: t for k, t in stored.items() if k.split(".")[0] not in left_out}
     tensors |= {

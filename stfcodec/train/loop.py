@@ -23,6 +23,7 @@ from stfcodec.models import registry, store, weights
 from stfcodec.models.build import build
 from stfcodec.models.calibrate import quantise
 from stfcodec.models.entropy_model import CompressionModel
+from stfcodec.models.fitting import fit_tables
 from stfcodec.train.curve import draw
 from stfcodec.train.data import CropSampler, calibration_crops, load_photographs, place
 from stfcodec.train.initialise import initialise
@@ -243,15 +244,16 @@ class Trainer:
             setattr(self, name, value)
 
     def export(self) -> Path:
-        """Ships the averaged weights: tails of z fitted, tables built, entropy networks in
-        integers, the rest in float16."""
+        """Ships the averaged weights: tails of z fitted, entropy networks in integers, tables of y
+        fitted to what these code, the rest in float16."""
         model = build(self.info)
         model.load_state_dict(self.average.module.state_dict())
         silent = silent_shares(model, *self._probe())
         model.entropy_bottleneck.fit_quantiles()
         model.update()
-        crops = self._fixed_crops(self.settings.decay_crop, 2 * _QUALITIES)
-        model.integer = quantise(model, crops)
+        crops = self._fixed_crops(self.settings.decay_crop, 8 * _QUALITIES)
+        model.integer = quantise(model, crops[: 2 * _QUALITIES])
+        model.gaussian_conditional.set_tables(fit_tables(model, crops))
         path = self.folder / store.file_name(self.info, 1)
         weights.save(model, path)
         settings = asdict(self.settings) | {"data": Path(self.settings.data).name}
