@@ -421,8 +421,16 @@ class Mlp(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))
 
 
+def _as_weights(x: Tensor, layer: nn.Linear) -> Tensor:
+    """x in the precision of a layer in bfloat16; for others, x."""
+    return x.to(layer.weight.dtype) if layer.weight.dtype == torch.bfloat16 else x
+
+
 class SwinBlock(nn.Module):
-    """Pre-norm window attention and MLP, both residual (Liu et al., 2021). x: (B, H, W, dim)."""
+    """Pre-norm window attention and MLP, both residual (Liu et al., 2021). x: (B, H, W, dim).
+
+    What the branches add up to keeps the precision of x; the branches have that of their weights.
+    """
 
     def __init__(self, dim: int, heads: int, window: int, shift: int, mlp_ratio: float) -> None:
         super().__init__()
@@ -433,8 +441,9 @@ class SwinBlock(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + windowed_attention(self.norm1(x), self.attn, self.window, self.shift)
-        return x + self.mlp(self.norm2(x))
+        seen = _as_weights(self.norm1(x), self.attn.qkv)
+        x = x + windowed_attention(seen, self.attn, self.window, self.shift)
+        return x + self.mlp(_as_weights(self.norm2(x), self.mlp.fc1))
 
 
 class PatchEmbed(nn.Module):
@@ -467,7 +476,7 @@ class PatchMerge(nn.Module):
         return x.reshape(B, H // 2, W // 2, 4 * C)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.reduction(self.norm(self.concatenate(x)))
+        return self.reduction(_as_weights(self.norm(self.concatenate(x)), self.reduction))
 
 
 class PatchSplit(nn.Module):
@@ -479,7 +488,7 @@ class PatchSplit(nn.Module):
         self.reduction = Linear(dim, 4 * dim_out, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.reduction(self.norm(x))
+        x = self.reduction(_as_weights(self.norm(x), self.reduction))
         B, H, W, C = x.shape
         x = x.view(B, H, W, C // 4, 2, 2).permute(0, 1, 4, 2, 5, 3)
         return x.reshape(B, 2 * H, 2 * W, C // 4)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -54,7 +53,7 @@ class STF(CompressionModel):
     def analysis_steps(self) -> tuple[Step, ...]:
         return (
             Step(self._fine_analysis, (1, 8), self._margins[0]),
-            Step(partial(_run, self.layers[2:]), (8, 16), self._margins[1]),
+            Step(self._coarse_analysis, (8, 16), self._margins[1]),
         )
 
     def synthesis_steps(self) -> tuple[Step, ...]:
@@ -70,17 +69,24 @@ class STF(CompressionModel):
         x = self._lower(self.patch_embed(x).permute(0, 3, 1, 2))
         return _run(self.layers[:2], x)
 
+    # At low resolution, what the blocks add up to is float32: rounding it there would show most.
+
+    def _coarse_analysis(self, x: Tensor) -> Tensor:
+        return _run(self.layers[2:], x, self._raise)
+
     def _coarse_synthesis(self, y_hat: Tensor) -> Tensor:
-        return _run(self.syn_layers[:2], self._lower(y_hat))
+        return _run(self.syn_layers[:2], y_hat, self._raise)
 
     def _fine_synthesis(self, x: Tensor) -> Tensor:
         x = self.end_conv[:-1](_run(self.syn_layers[2:], x))
         return self.end_conv[-1](self._raise(x))
 
 
-def _run(stages: Iterable[nn.Module], x: Tensor) -> Tensor:
-    """x: (B, C, H, W), same out; stages want channels last."""
+def _run(
+    stages: Iterable[nn.Module], x: Tensor, cast: Callable[[Tensor], Tensor] = lambda x: x
+) -> Tensor:
+    """x: (B, C, H, W), same out; stages want channels last, and what `cast` makes of it."""
     x = x.permute(0, 2, 3, 1)
     for stage in stages:
-        x = stage(x)
+        x = stage(cast(x))
     return x.permute(0, 3, 1, 2)
