@@ -6,21 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from stfcodec.models.layers import (
-    GDN,
-    Linear,
-    LowerBound,
-    PatchMerge,
-    PatchSplit,
-    PixelDeconv,
-    ShuffledConv,
-    SwinBlock,
+from stfcodec.models.attention import (
     WindowAttention,
     WindowAttentionModule,
     partition,
     unpartition,
     windowed_attention,
 )
+from stfcodec.models.layers import GDN, Linear, LowerBound, PixelDeconv, ShuffledConv
+from stfcodec.models.swin import PatchMerge, PatchSplit, SwinBlock
 
 
 def test_window_attention_module_is_a_plug_in() -> None:

@@ -8,8 +8,9 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from stfcodec.models.entropy_model import CompressionModel, Step, round_up
-from stfcodec.models.layers import PatchEmbed, PatchMerge, PatchSplit, ShuffledConv, SwinStage
+from stfcodec.models.layers import ShuffledConv
 from stfcodec.models.registry import StfWidths
+from stfcodec.models.swin import PatchEmbed, PatchMerge, PatchSplit, SwinStage
 
 
 class STF(CompressionModel):

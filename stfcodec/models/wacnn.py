@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from stfcodec.models.attention import WindowAttentionModule
 from stfcodec.models.entropy_model import CompressionModel, Step, round_up
-from stfcodec.models.layers import (
-    GDN,
-    PixelDeconv,
-    WindowAttentionModule,
-    conv5x5_down,
-    deconv5x5_up,
-)
+from stfcodec.models.layers import GDN, PixelDeconv, conv5x5_down, deconv5x5_up
 from stfcodec.models.registry import WacnnWidths
 
 

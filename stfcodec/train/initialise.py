@@ -16,17 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stfcodec.models.attention import WindowAttentionModule
 from stfcodec.models.entropy_model import ENTROPY_PARTS, CompressionModel, Gain
-from stfcodec.models.layers import (
-    GDN,
-    NonNegative,
-    PatchMerge,
-    PatchSplit,
-    SwinBlock,
-    WindowAttentionModule,
-)
+from stfcodec.models.layers import GDN, NonNegative
 from stfcodec.models.registry import LAMBDAS
 from stfcodec.models.stf import STF
+from stfcodec.models.swin import PatchMerge, PatchSplit, SwinBlock
 from stfcodec.models.wacnn import WACNN
 
 _POSITIONS = 20_000

@@ -1,0 +1,218 @@
+"""Attention in windows, and the paper's block around it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stfcodec.models.layers import Linear, codes_on_cpu, conv1x1, conv3x3, linear
+
+
+def relative_position_index(window: int) -> Tensor:
+    """(window², window²) int64: which row of the bias table serves the pair (query, key)."""
+    position = torch.arange(window)
+    rows, cols = torch.meshgrid(position, position, indexing="ij")
+    coords = torch.stack([rows, cols]).flatten(1)
+    offset = coords[:, :, None] - coords[:, None, :] + (window - 1)
+    return offset[0] * (2 * window - 1) + offset[1]
+
+
+def partition(x: Tensor, window: int) -> Tensor:
+    """(B, H, W, C) -> (B·H/window·W/window, window², C); H and W are multiples of window."""
+    B, H, W, C = x.shape
+    x = x.view(B, H // window, window, W // window, window, C)
+    return x.transpose(2, 3).reshape(-1, window * window, C)
+
+
+def unpartition(windows: Tensor, window: int, height: int, width: int) -> Tensor:
+    """Inverse of `partition`: back to (B, height, width, C)."""
+    C = windows.shape[-1]
+    x = windows.view(-1, height // window, width // window, window, window, C)
+    return x.transpose(2, 3).reshape(-1, height, width, C)
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention inside windows, with a relative position bias (Swin, §3.2)."""
+
+    relative_position_index: Tensor
+
+    def __init__(self, dim: int, window: int, heads: int) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim {dim} is not a multiple of heads {heads}")
+        self.heads, self.window = heads, window
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+        self.register_buffer("relative_position_index", relative_position_index(window))
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+
+    def forward(self, x: Tensor, shifted: tuple[int, int] | None = None) -> Tensor:
+        """x: (B·windows, tokens, dim), same out. shifted: rows and columns of windows, if these
+        lie shifted by half a window.
+
+        Plain matrix products: for windows this small, fused attention takes longer.
+        """
+        if self.heads == 2 and codes_on_cpu(x):
+            return self._two_heads(x, shifted)
+        n, tokens, dim = x.shape
+        heads, width = self.heads, dim // self.heads
+        # One copy puts the heads in front; from there on everything is contiguous.
+        parts = self.qkv(x).view(n, tokens, 3, heads, width).permute(2, 3, 0, 1, 4)
+        q, k, v = parts.reshape(3, heads * n, tokens, width)
+        bias = self._bias().to(q.dtype)
+        products = torch.bmm(q, k.transpose(1, 2)).view(heads, n, tokens, tokens)
+        logits = torch.add(bias[:, None], products, alpha=width**-0.5)
+        if shifted is not None:
+            _mask_edges(logits.view(heads, -1, *shifted, tokens, tokens), self.window)
+        weights = _softmax(logits)
+        if shifted is not None and codes_on_cpu(x):
+            _drop_denormals(weights.view(heads, -1, *shifted, tokens, tokens))
+        y = torch.bmm(weights.view(-1, tokens, tokens), v)
+        y = y.view(heads, n, tokens, width).permute(1, 2, 0, 3)
+        return self.proj(y.reshape(n, tokens, dim))
+
+    def _two_heads(self, x: Tensor, shifted: tuple[int, int] | None) -> Tensor:
+        """The same, for CPUs, without that copy: each query is there once a head, zero where the
+        other head's channels are, and both heads go through one product. Keys run down the logits,
+        queries along them, so that the softmax has long rows."""
+        n, tokens, dim = x.shape
+        own = torch.eye(2, dtype=x.dtype, device=x.device).repeat_interleave(dim // 2, 1)
+        (w_q, w_k, w_v), (b_q, b_k, b_v) = (p.chunk(3) for p in (self.qkv.weight, self.qkv.bias))
+        own_q = own * (dim // 2) ** -0.5
+        q = linear(x, (own_q[:, :, None] * w_q).flatten(0, 1), (own_q * b_q).flatten())
+        k, v = linear(x, w_k, b_k), linear(x, w_v, b_v)
+        bias = self._bias().to(q.dtype).permute(2, 1, 0).reshape(tokens, 2 * tokens)
+        queries = q.view(n, 2 * tokens, dim).transpose(1, 2)
+        logits = torch.baddbmm(bias.expand(n, -1, -1), k, queries)
+        if shifted is not None:
+            _mask_edges(_grid_of_two_heads(logits, shifted), self.window)
+        weights = logits.softmax(1)
+        if shifted is not None:
+            _drop_denormals(_grid_of_two_heads(weights, shifted))
+        y = torch.bmm(weights.transpose(1, 2), v).view(n, tokens, 2 * dim)
+        return linear(y, (self.proj.weight[:, None] * own).flatten(1), self.proj.bias)
+
+    def _bias(self) -> Tensor:
+        """(heads, queries, keys)"""
+        return self.relative_position_bias_table.t()[:, self.relative_position_index]
+
+
+@lru_cache(maxsize=8)
+def _edge_masks(window: int, shift: int) -> tuple[Tensor, Tensor]:
+    """What is added to the logits in the last row and in the last column of shifted windows, where
+    the shift brought opposite edges of the map together: (window², window²) float32, −100 where
+    query and key come from different edges, else 0."""
+    far = torch.arange(window) >= window - shift
+    rows, cols = far.repeat_interleave(window), far.repeat(window)
+    below, beside = (-100.0 * (a[:, None] ^ a) for a in (rows, cols))
+    return below, beside
+
+
+def _edges(grid: Tensor) -> tuple[Tensor, Tensor]:
+    """The last row and column of shifted windows. grid: (heads, pictures, rows, columns, queries,
+    keys); queries and keys may change places."""
+    return grid[:, :, -1], grid[:, :, :, -1]
+
+
+def _grid_of_two_heads(t: Tensor, shifted: tuple[int, int]) -> Tensor:
+    """(n, keys, 2·queries) as `_edges` wants it."""
+    return t.view(-1, *shifted, t.shape[1], t.shape[1], 2).movedim(-1, 0)
+
+
+def _mask_edges(logits: Tensor, window: int) -> None:
+    """In place."""
+    for edge, mask in zip(_edges(logits), _edge_masks(window, window // 2), strict=True):
+        edge += mask.to(logits)
+
+
+def _drop_denormals(weights: Tensor) -> None:
+    """In place. What is left of a weight under the mask, exp(−100), is one of the smallest floats,
+    with which CPUs take up to a hundred times as long."""
+    for edge in _edges(weights):
+        torch.threshold_(edge, 1e-30, 0)
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Along the last dimension. Rows shorter than a vector register of bfloat16 take less time by
+    way of float32."""
+    if logits.dtype == torch.bfloat16 and logits.shape[-1] < 32:
+        return logits.softmax(-1, dtype=torch.float32).to(logits.dtype)
+    return logits.softmax(-1)
+
+
+def windowed_attention(x: Tensor, attn: WindowAttention, window: int, shift: int) -> Tensor:
+    """Shift, cut into windows, attend, put back. x: (B, H, W, C), H and W multiples of window;
+    shift: 0 or half a window."""
+    _, H, W, _ = x.shape
+    if H % window or W % window:
+        raise ValueError(f"feature map {H}x{W} is not a multiple of the window {window}")
+    if not shift:
+        return unpartition(attn(partition(x, window)), window, H, W)
+    y = attn(partition(_roll(x, shift), window), (H // window, W // window))
+    return _roll(unpartition(y, window, H, W), -shift)
+
+
+def _roll(x: Tensor, shift: int) -> Tensor:
+    """x (B, H, W, C), its first `shift` rows and columns moved to the end (negative: back)."""
+    if torch.is_grad_enabled():
+        return torch.roll(x, (-shift, -shift), (1, 2))
+    rolled = torch.empty_like(x)  # written once; torch.roll goes over it twice
+    pieces = (slice(-shift), slice(shift, None)), (slice(-shift, None), slice(shift))
+    for (rows, from_rows), (cols, from_cols) in product(pieces, repeat=2):
+        rolled[:, rows, cols] = x[:, from_rows, from_cols]
+    return rolled
+
+
+class ResidualUnit(nn.Module):
+    """GELU(x + bottleneck(x)) with a 1×1, 3×3, 1×1 bottleneck at half width."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        half = dim // 2
+        self.conv = nn.Sequential(
+            conv1x1(dim, half), nn.GELU(), conv3x3(half, half), nn.GELU(), conv1x1(half, dim)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(self.conv(x) + x)
+
+
+class ShiftedWindowAttention(nn.Module):
+    """x + window attention(x), windows shifted by half their size; no norm, no MLP (paper §3.2)."""
+
+    def __init__(self, dim: int, window: int, heads: int) -> None:
+        super().__init__()
+        self.window = window
+        self.attn = WindowAttention(dim, window, heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = windowed_attention(x.permute(0, 2, 3, 1), self.attn, self.window, self.window // 2)
+        return x + y.permute(0, 3, 1, 2)
+
+
+class WindowAttentionModule(nn.Module):
+    """The paper's plug-in block (WAM, Fig. 4): x + a(x)·sigmoid(b(x)), b with window attention.
+
+    x: (B, dim, H, W) with H and W multiples of `window`; returns the same shape. Usable on its own:
+    `WindowAttentionModule(192)` is the block of the published WACNN at ¼ resolution.
+    """
+
+    def __init__(self, dim: int, window: int = 8, heads: int = 8, units: int = 3) -> None:
+        super().__init__()
+        self.conv_a = nn.Sequential(*(ResidualUnit(dim) for _ in range(units)))
+        self.conv_b = nn.Sequential(
+            ShiftedWindowAttention(dim, window, heads),
+            *(ResidualUnit(dim) for _ in range(units)),
+            conv1x1(dim, dim),
+        )
+
+    def forward(self, x: Tensor, lowered: Tensor | None = None) -> Tensor:
+        """lowered: x as the branches take it, where x itself is of a higher precision."""
+        seen = x if lowered is None else lowered
+        a, gate = self.conv_a(seen), torch.sigmoid(self.conv_b(seen))
+        return torch.addcmul(x, a.to(x.dtype), gate.to(x.dtype))
