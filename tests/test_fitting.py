@@ -9,7 +9,7 @@ import torch
 from stfcodec.entropy.tables import CdfTables, gaussian_tables
 from stfcodec.models import registry, store, weights
 from stfcodec.models.fitting import count, fit_tables, tables_of
-from tests.test_codec import crop
+from tests.test_codec import LITE, crop
 
 SCALES = np.array([0.11, 0.5, 3.0, 40.0])
 GAUSSIAN = gaussian_tables(SCALES)
@@ -66,6 +66,18 @@ def test_symbols_outside_their_table_are_escapes() -> None:
     counts = counts_of(symbols, np.zeros(4, dtype=np.int32))
     assert counts[0].sum() == counts[0, GAUSSIAN.length[0] - 2] == 4
     tables_of(counts, SCALES).validate()
+
+
+@pytest.mark.parametrize("name", LITE)
+def test_embedded_tables_beat_the_gaussian_on_a_photograph(name: str) -> None:
+    info = registry.by_name(name)
+    model = weights.load(info, store.find(info, 3.0), coding=True)
+    x = torch.from_numpy(crop((256, 384))).permute(2, 0, 1)[None] / 255
+    with torch.no_grad(), model.at(3.0):
+        y = model.analysis(x)
+    fitted = len(model.compress(y, 3.0).y)
+    model.gaussian_conditional.update()
+    assert fitted < len(model.compress(y, 3.0).y)
 
 
 def test_fitting_counts_what_the_integers_code() -> None:
