@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from test_codec import LITE, crop
 
 from stfcodec.entropy.tables import CdfTables, gaussian_tables
 from stfcodec.models import registry, store, weights
 from stfcodec.models.fitting import count, fit_tables, tables_of
-from tests.test_codec import LITE, crop
 
 SCALES = np.array([0.11, 0.5, 3.0, 40.0])
 GAUSSIAN = gaussian_tables(SCALES)
