@@ -549,7 +549,7 @@ def test_weights_without_integer_form_do_not_code(tmp_path: Path) -> None:
 
 
 def test_integers_cost_few_bits(model: CompressionModel, latents: Tensor) -> None:
-    """Random networks are the harder case: trained ones lose less than 0.1 %."""
+    """Random networks are the harder case: trained ones lose less than 0.2 %."""
     found = rates(model, latents, 4.0)
     assert found.integer < 1.02 * found.floating
 
