@@ -14,10 +14,11 @@ from torch import Tensor
 
 from stfcodec.bench.metrics import bd_rate
 from stfcodec.distortion import psnr
-from stfcodec.entropy.tables import CdfTables
+from stfcodec.entropy.tables import CdfTables, gaussian_tables
 from stfcodec.models.carriers import FloatCarrier, best_carrier
 from stfcodec.models.entropy_model import CompressionModel
 from stfcodec.models.integer import NETWORKS, IntegerEntropy
+from stfcodec.models.priors import scale_levels
 
 
 class Rates(NamedTuple):
@@ -39,7 +40,8 @@ def rates(model: CompressionModel, y: Tensor, quality: float) -> Rates:
     """Codes y (1, M, h, w) with both forms of the same weights, and counts."""
     if model.integer is None:
         raise ValueError("the model has no integer form")
-    return Rates(*(_code(model, form, y, quality)[0] for form in (None, model.integer)))
+    tables = (model.gaussian_conditional.tables,)
+    return Rates(*(_code(model, form, y, quality, tables)[0][0] for form in (None, model.integer)))
 
 
 @torch.inference_mode()
@@ -79,7 +81,7 @@ def _point(
     y: Tensor,
     quality: float,
 ) -> Point:
-    bits, y_hat = _code(model, form, y, quality)
+    (bits,), y_hat = _code(model, form, y, quality, (model.gaussian_conditional.tables,))
     if model.gain is not None:
         y_hat = y_hat * model.gain(torch.tensor([quality]))[1]
     x_hat = model.synthesis(y_hat)[0].clamp(0, 1).mul(255).round().byte()
@@ -91,18 +93,14 @@ def saved(
     model: CompressionModel, pictures: Sequence[np.ndarray], qualities: Sequence[float]
 ) -> list[float]:
     """By how much the tables of y change the bits, against those of Gaussians: −0.01 is one per
-    cent fewer. One number a quality; the model is left with the tables of Gaussians."""
-    fitted = model.gaussian_conditional.tables
-    model.gaussian_conditional.update()
-    gaussian = model.gaussian_conditional.tables
+    cent fewer. One number a quality."""
+    both = model.gaussian_conditional.tables, gaussian_tables(scale_levels().numpy())
     bits = np.zeros((2, len(qualities)))
     for pixels in pictures:
         for i, quality in enumerate(qualities):
             with model.at(quality):
                 y = analyse(model, pixels)
-            for tables, sums in zip((fitted, gaussian), bits, strict=True):
-                model.gaussian_conditional.set_tables(tables)
-                sums[i] += _code(model, model.integer, y, quality)[0]
+            bits[:, i] += _code(model, model.integer, y, quality, both)[0]
     return list(bits[0] / bits[1] - 1)
 
 
@@ -127,20 +125,26 @@ def seconds(model: CompressionModel, y: Tensor, quality: float, rounds: int = 15
 
 
 def _code(
-    model: CompressionModel, form: IntegerEntropy | None, y: Tensor, quality: float
-) -> tuple[float, Tensor]:
-    """Bits of y's symbols, and ŷ before the inverse gain."""
+    model: CompressionModel,
+    form: IntegerEntropy | None,
+    y: Tensor,
+    quality: float,
+    tables: Sequence[CdfTables],
+) -> tuple[np.ndarray, Tensor]:
+    """Bits of the symbols of y and z with each of these tables for y, and ŷ before the inverse
+    gain."""
     z, targets = model.targets(y, quality)
     channels = torch.arange(z.shape[1])[:, None, None].expand(z.shape)
-    bits = [_bits(model.entropy_bottleneck.tables, z, channels)]
+    bits = np.full(len(tables), _bits(model.entropy_bottleneck.tables, z, channels))
 
     def code(i: int, mean: Tensor, index: Tensor) -> Tensor:
+        nonlocal bits
         symbols = torch.round(targets[i] - mean)
-        bits.append(_bits(model.gaussian_conditional.tables, symbols, index))
+        bits = bits + [_bits(t, symbols, index) for t in tables]
         return symbols
 
     y_hat = _slices(model, form, z, code)
-    return sum(bits), y_hat
+    return bits, y_hat
 
 
 def _slices(
@@ -161,9 +165,8 @@ def _slices(
 def _bits(tables: CdfTables, symbols: Tensor, index: Tensor) -> float:
     s = symbols.to(torch.int32).numpy().ravel()
     t = index.numpy().ravel()
-    value, escape = s - tables.offset[t], tables.length[t] - 2
-    outside = (value < 0) | (value >= escape)
-    share = np.where(outside, escape, value)
+    value, share, escape = tables.locate(s, t)
+    outside = share == escape
     # A symbol from outside its table takes some groups of four bits besides.
     excess = np.where(value < 0, -value, value - escape + 1)[outside]
     groups = 1 + np.ceil(np.log2(2 * excess + 1) / 4)

@@ -26,8 +26,7 @@ def command(checkpoint: Path, data: Path, output: Path, model: str, limit: int, 
     """
     from stfcodec.bench.exactness import curves, summary
     from stfcodec.models import weights
-    from stfcodec.models.calibrate import quantise
-    from stfcodec.models.fitting import fit_tables
+    from stfcodec.models.fitting import BATCHES, make_coding
     from stfcodec.train.data import calibration_crops, load_photographs
 
     if not data.is_dir():
@@ -38,9 +37,8 @@ def command(checkpoint: Path, data: Path, output: Path, model: str, limit: int, 
         raise UsageError(f"crop {crop} is not a positive multiple of 64")
     network = weights.load(registry.by_name(model), checkpoint)
     photographs = load_photographs(data, crop, limit)
-    *batches, others = calibration_crops(photographs, crop, batches=49)
-    network.integer = quantise(network, batches[:12])
-    network.gaussian_conditional.set_tables(fit_tables(network, batches))
+    *batches, others = calibration_crops(photographs, crop, BATCHES + 1)
+    make_coding(network, batches)
     pictures = [x.mul(255).round().byte().permute(1, 2, 0).numpy() for x in others]
     qualities = range(1, len(registry.LAMBDAS) + 1) if network.gain is not None else [1]
     cost = summary(*curves(network, pictures, qualities))

@@ -143,14 +143,11 @@ def _check_indexes(indexes: np.ndarray, tables: CdfTables) -> None:
 def _encode_python(symbols: np.ndarray, indexes: np.ndarray, tables: CdfTables) -> bytes:
     # Everything that does not depend on the state is done for all symbols at once, last first.
     index = indexes[::-1]
-    value = symbols[::-1].astype(np.int64) - tables.offset[index]
-    escape = tables.length[index].astype(np.int64) - 2
-    escaped = (value < 0) | (value >= escape)
-    share = np.where(escaped, escape, value)
+    value, share, escape = tables.locate(symbols[::-1], index)
     start = tables.cdf[index, share]
     freqs = (tables.cdf[index, share + 1] - start).tolist()
     starts = start.tolist()
-    places = np.flatnonzero(escaped)
+    places = np.flatnonzero(share == escape)
     outside, limit = value[places], escape[places]
     raws = np.where(outside < 0, -2 * outside - 1, 2 * (outside - limit)).tolist()
 

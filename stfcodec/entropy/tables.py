@@ -79,6 +79,15 @@ class CdfTables:
         """The array offset as a list."""
         return self.offset.tolist()
 
+    def locate(
+        self, symbols: np.ndarray, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """int64, one of each a symbol: the symbol less its table's offset, the share that codes it,
+        and which share is the table's escape."""
+        value = symbols.astype(np.int64) - self.offset[rows]
+        escape = self.length[rows].astype(np.int64) - 2
+        return value, np.where((value < 0) | (value >= escape), escape, value), escape
+
     @cached_property
     def starts(self) -> np.ndarray:
         """int64 (T,): where the costs of table t begin in `bits`."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from stfcodec.entropy.tables import CdfTables, gaussian_tables, pmf_to_cdf
+from stfcodec.models.calibrate import quantise
 from stfcodec.models.entropy_model import CompressionModel, flat, symbols_of
 from stfcodec.models.priors import scale_levels
 from stfcodec.models.registry import LAMBDAS
@@ -21,6 +22,19 @@ from stfcodec.models.registry import LAMBDAS
 _TRUST = 20.0
 """How many symbols of σ = 0 the Gaussian counts for, and how many more for each unit of σ, which
 spreads symbols over as many more values."""
+
+
+BATCHES, _RANGES = 48, 12
+"""How many batches of crops fit the tables, and how many of them the ranges of the integers."""
+
+
+def make_coding(model: CompressionModel, crops: Sequence[Tensor]) -> None:
+    """Gives a model its integer form, and tables for what that codes. crops: as for `fit_tables`.
+
+    Raises WeightsError where a layer cannot be made exact.
+    """
+    model.integer = quantise(model, crops[:_RANGES])
+    model.gaussian_conditional.set_tables(fit_tables(model, crops))
 
 
 @torch.no_grad()
@@ -52,9 +66,8 @@ def _count_crops(
 
 def count(counts: np.ndarray, tables: CdfTables, symbols: np.ndarray, rows: np.ndarray) -> None:
     """Adds how often each share of each table is used. counts: (T, shares)."""
-    place, escape = symbols - tables.offset[rows], tables.length[rows] - 2
-    place = np.where((place < 0) | (place >= escape), escape, place)
-    np.add.at(counts, (rows, place), 1)
+    _, share, _ = tables.locate(symbols, rows)
+    np.add.at(counts, (rows, share), 1)
 
 
 def tables_of(counts: np.ndarray, scales: np.ndarray) -> CdfTables:

@@ -70,6 +70,6 @@ class CropSampler:
 
 
 def calibration_crops(photographs: list[Tensor], size: int, batches: int) -> list[Tensor]:
-    """The same crops every time: batches of (4, 3, size, size), for `calibrate.quantise`."""
+    """The same crops every time: batches of (4, 3, size, size), for `fitting.make_coding`."""
     sampler = CropSampler(photographs, torch.Generator().manual_seed(0))
     return [sampler(4, size) for _ in range(batches)]

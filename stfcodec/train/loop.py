@@ -21,9 +21,8 @@ from stfcodec.allocator import keep_freed_memory
 from stfcodec.errors import UsageError, WeightsError
 from stfcodec.models import registry, store, weights
 from stfcodec.models.build import build
-from stfcodec.models.calibrate import quantise
 from stfcodec.models.entropy_model import CompressionModel
-from stfcodec.models.fitting import fit_tables
+from stfcodec.models.fitting import BATCHES, make_coding
 from stfcodec.train.curve import draw
 from stfcodec.train.data import CropSampler, calibration_crops, load_photographs, place
 from stfcodec.train.initialise import initialise
@@ -251,9 +250,7 @@ class Trainer:
         silent = silent_shares(model, *self._probe())
         model.entropy_bottleneck.fit_quantiles()
         model.update()
-        crops = self._fixed_crops(self.settings.decay_crop, 8 * _QUALITIES)
-        model.integer = quantise(model, crops[: 2 * _QUALITIES])
-        model.gaussian_conditional.set_tables(fit_tables(model, crops))
+        make_coding(model, self._fixed_crops(self.settings.decay_crop, BATCHES))
         path = self.folder / store.file_name(self.info, 1)
         weights.save(model, path)
         settings = asdict(self.settings) | {"data": Path(self.settings.data).name}
