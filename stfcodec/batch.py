@@ -329,9 +329,11 @@ def _out_of_memory(error: BaseException, text: str) -> bool:
 
 
 def model_name(model_id: int) -> str:
-    """The registered name of a model id, or "unknown (id N)"."""
+    """The registered name of a model id, also of one that is gone, or "unknown (id N)"."""
     from stfcodec.models import registry
 
+    if model_id in registry.RETIRED:
+        return f"{registry.RETIRED[model_id]}, first generation"
     try:
         return registry.by_id(model_id).name
     except StfError:

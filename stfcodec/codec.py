@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,15 +17,8 @@ from stfcodec.container import Header, Stream
 from stfcodec.errors import UsageError, WeightsError
 from stfcodec.imageio import Picture
 from stfcodec.models import store, weights
-from stfcodec.models.entropy_model import (
-    DOWNSAMPLING_Z,
-    ENTROPY_PARTS,
-    CodedLatents,
-    CompressionModel,
-    round_up,
-)
+from stfcodec.models.model import DOWNSAMPLING_Z, CodedLatents, CompressionModel, round_up
 from stfcodec.models.registry import ModelInfo
-from stfcodec.models.tilt import replaced
 
 PRECISION = "STFCODEC_PRECISION"
 """Environment variable: what the transforms compute in, float32, bfloat16 or auto."""
@@ -47,21 +38,17 @@ class Codec:
     core: int = tiling.CORE
     """Side of the transforms' tiles, see `tiling.run`."""
 
-    def _at(self, quality: float) -> AbstractContextManager[None]:
-        """As `CompressionModel.at`, and remembers: it takes as long as coding a thumbnail."""
-        return replaced(self.model, _parameters_at(self.model, quality))
-
-    def _analysis(self, pixels: Tensor) -> Tensor:
+    def _analysis(self, pixels: Tensor, quality: float) -> Tensor:
         """uint8 (H, W, 3), sides multiples of 64 -> y (1, M, H/16, W/16), float32."""
 
         def run(tile: Tensor) -> Tensor:
             return first.run(tile.to(self.device).float() / 255)
 
-        first, *others = self.model.analysis_steps()
+        first, *others = self.model.analysis_steps(quality)
         y = tiling.run([first._replace(run=run), *others], pixels.permute(2, 0, 1)[None], self.core)
         return y.float().cpu()
 
-    def _synthesis(self, y_hat: Tensor, gray: bool) -> Tensor:
+    def _synthesis(self, y_hat: Tensor, quality: float, gray: bool) -> Tensor:
         """ŷ (1, M, h, w) -> uint8 (16·h, 16·w, 3)."""
 
         def run(tile: Tensor) -> Tensor:
@@ -70,7 +57,7 @@ class Codec:
                 x_hat = x_hat.mean(1, keepdim=True).expand(-1, 3, -1, -1)
             return x_hat.mul(255).round_().byte().cpu()
 
-        *others, last = self.model.synthesis_steps()
+        *others, last = self.model.synthesis_steps(quality)
         y_hat = y_hat.to(self.device, memory_format=torch.channels_last)
         pixels = tiling.run([*others, last._replace(run=run)], y_hat, self.core)
         return pixels[0].permute(1, 2, 0)
@@ -80,12 +67,11 @@ class Codec:
         the search for better latents, for which the codec must have been loaded."""
         height, width = picture.pixels.shape[:2]
         pixels = _pad(picture.pixels)
-        with self._at(quality):
-            with torch.inference_mode():
-                y = self._analysis(pixels)
-            if effort:
-                size = height, width
-                y = search.improve(self.model, pixels, size, y, quality, effort, self.device)
+        with torch.inference_mode():
+            y = self._analysis(pixels, quality)
+        if effort:
+            size = height, width
+            y = search.improve(self.model, pixels, size, y, quality, effort, self.device)
         header = Header(
             width=width,
             height=height,
@@ -119,10 +105,10 @@ class Codec:
         if stream.alpha is not None:
             alpha = imageio.decode_alpha(stream.alpha, header.width, header.height)
         positions = size[0] // DOWNSAMPLING_Z, size[1] // DOWNSAMPLING_Z
-        with self._at(header.quality), torch.inference_mode():
+        with torch.inference_mode():
             y_hat = self.model.decompress(coded, positions, header.quality)
             gray = header.channels == 1
-            pixels = self._synthesis(y_hat, gray)[: header.height, : header.width]
+            pixels = self._synthesis(y_hat, header.quality, gray)[: header.height, : header.width]
         return Picture(
             pixels=np.ascontiguousarray(pixels.numpy()),
             gray=gray,
@@ -162,15 +148,9 @@ def _load(
             f"decode; make one with 'stfcodec quantize'"
         )
     model.set_precision(precision)
-    for name, part in model.named_children():
-        if name not in ENTROPY_PARTS:
-            part.to(device, memory_format=torch.channels_last)
+    for name in model.transforms:
+        model.get_submodule(name).to(device, memory_format=torch.channels_last)
     return Codec(info, model, device)
-
-
-@lru_cache(maxsize=2)
-def _parameters_at(model: CompressionModel, quality: float) -> Mapping[str, Tensor]:
-    return model.parameters_at(quality)
 
 
 def _device(name: str) -> torch.device:

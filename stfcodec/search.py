@@ -20,7 +20,7 @@ from torch import Tensor
 
 from stfcodec import tiling
 from stfcodec.allocator import give_back_memory
-from stfcodec.models.entropy_model import DOWNSAMPLING_Y, CompressionModel
+from stfcodec.models.model import DOWNSAMPLING_Y, CompressionModel
 from stfcodec.models.priors import ste_round
 from stfcodec.models.registry import lambda_from_quality
 
@@ -57,18 +57,16 @@ def improve(
 
     pixels: uint8 (H, W, 3), sides multiples of 64, of which the first `size` (height, width) are
     the picture and the others do not count. y: float32 (1, M, H/16, W/16), before the gain, same
-    out. model: with its float networks, and `at` this quality; its transforms are on `device`, all
+    out. model: with its float networks; its transforms are on `device`, all
     else on the CPU.
     """
-    gain = inverse = torch.ones(1)
-    if model.gain is not None:
-        gain, inverse = model.gain(torch.tensor([quality]))
+    gain, inverse = model.gains(quality, y)
     y = y * gain
     for rows, seen_rows in _spans(pixels.shape[0]):
         for cols, seen_cols in _spans(pixels.shape[1]):
             bottom, right = min(size[0], seen_rows.stop), min(size[1], seen_cols.stop)
             x = pixels[seen_rows.start : bottom, seen_cols.start : right]
-            cost = _cost(model, x.to(device), inverse, lambda_from_quality(quality))
+            cost = _cost(model, x.to(device), inverse, quality)
             seen = y[:, :, _latents(seen_rows), _latents(seen_cols)]
             free = _latents(rows, seen_rows), _latents(cols, seen_cols)
             y[:, :, _latents(rows), _latents(cols)] = _descend(cost, seen, free, steps)
@@ -87,15 +85,16 @@ def _latents(span: slice, within: slice = slice(0, 0)) -> slice:
     return slice(start // DOWNSAMPLING_Y, stop // DOWNSAMPLING_Y)
 
 
-def _cost(model: CompressionModel, pixels: Tensor, inverse: Tensor, lam: float) -> _Cost:
+def _cost(model: CompressionModel, pixels: Tensor, inverse: Tensor, quality: float) -> _Cost:
     """The loss of the paper (eq. 1), summed over the pixels uint8 (h, w, 3) of a tile."""
     x = pixels.permute(2, 0, 1)[None].float()
     height, width = x.shape[2:]
+    lam = lambda_from_quality(quality)
 
     def cost(y: Tensor, rounding: Callable[[Tensor], Tensor]) -> Tensor:
-        y_hat, *likelihoods = model.estimate(y, rounding)
+        y_hat, *likelihoods = model.estimate(y, quality, rounding)
         y_hat = (y_hat * inverse).to(x.device, memory_format=torch.channels_last)
-        x_hat = model.synthesis(y_hat)[:, :, :height, :width]
+        x_hat = model.synthesis(y_hat, quality)[:, :, :height, :width]
         error = (255 * x_hat.float() - x).square().sum() / 3
         return lam * error.cpu() - sum(p.log2().sum() for p in likelihoods)
 

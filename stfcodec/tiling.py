@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from torch import Tensor
 
 from stfcodec.allocator import give_back_memory
-from stfcodec.models.entropy_model import Step
+from stfcodec.models.model import Step
 
 CORE = 1024
 """Side of what is kept of a tile, in pixels, where a step begins or ends with pixels; three times

@@ -14,7 +14,7 @@ from stfcodec.errors import ImageError, StreamError, UsageError, WeightsError
 
 
 def stream_info(total_bytes: int) -> StreamInfo:
-    return StreamInfo(1, 10, 8, 3, 8, 1, "00000000", 3.0, 0, 0, 0, total_bytes, 1.0, False, ())
+    return StreamInfo(1, 10, 8, 3, 8, 5, "00000000", 3.0, 0, 0, 0, total_bytes, 1.0, False, ())
 
 
 @dataclass

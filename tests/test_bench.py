@@ -20,7 +20,7 @@ from stfcodec.bench.__main__ import main
 from stfcodec.bench.coders import JPEG_444, available, by_name, by_way
 from stfcodec.bench.page import fill, table
 from stfcodec.bench.published import Published
-from stfcodec.models.entropy_model import CodedLatents
+from stfcodec.models.model import CodedLatents
 from stfcodec.models.registry import EntropyWidths, ModelInfo, StfWidths, WacnnWidths
 from stfcodec.models.stf import STF
 from stfcodec.models.wacnn import WACNN
@@ -35,7 +35,7 @@ ENTROPY = EntropyWidths(
     context=(16,) * 4,
 )
 SMALL = {
-    "wacnn": WacnnWidths((16, 16, 16, 24), heads=4, units=3, gdn_root=True, entropy=ENTROPY),
+    "wacnn": WacnnWidths((16, 16, 16, 24), heads=4, units=3, entropy=ENTROPY),
     "stf": StfWidths(
         (12, 12, 24, 24), (2, 2, 2, 2), (3, 3, 6, 6), mlp_ratio=4.0, end_width=12, entropy=ENTROPY
     ),

@@ -19,6 +19,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from small import SMALL
 from test_codec import crop
 from torch import Tensor, nn
 
@@ -43,7 +44,6 @@ from stfcodec.models.carriers import (
     ReferenceCarrier,
     best_carrier,
 )
-from stfcodec.models.entropy_model import CompressionModel
 from stfcodec.models.integer import (
     FRACTION,
     NETWORKS,
@@ -52,8 +52,10 @@ from stfcodec.models.integer import (
     LinearConv,
     TableConv,
 )
+from stfcodec.models.model import CompressionModel
 
-INFO = registry.by_name("wacnn-lite")
+INFO = SMALL
+LITE = registry.by_name("wacnn-lite")
 CARRIERS = {
     "float": FloatCarrier(),
     "int8": Int8Carrier(),
@@ -77,8 +79,15 @@ def model() -> CompressionModel:
 
 @pytest.fixture(scope="module")
 def path(model: CompressionModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("exact") / "wacnn-lite.safetensors"
+    path = tmp_path_factory.mktemp("exact") / "wacnn-small.safetensors"
     weights.save(copy.deepcopy(model), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def lite_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exact") / "wacnn-lite.safetensors"
+    weights.save(filled_model(LITE, photographs((64, 128), (64, 64))), path)
     return path
 
 
@@ -165,8 +174,9 @@ def test_place_in_a_batch_does_not_matter(
 CODE = """
 import hashlib, sys, torch
 from pathlib import Path
-from stfcodec.models import registry, weights
-model = weights.load(registry.by_name("wacnn-lite"), Path(sys.argv[1]))
+from small import SMALL
+from stfcodec.models import weights
+model = weights.load(SMALL, Path(sys.argv[1]))
 data = torch.load(sys.argv[2], weights_only=True)
 seen = []
 def code(i, mean, index):
@@ -199,7 +209,7 @@ def test_instruction_set_does_not_matter(
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | environment,
+        env=os.environ | environment | {"PYTHONPATH": str(Path(__file__).parent)},
         cwd=Path(stfcodec.__file__).parents[1],
     )
     ours = trace(model.integer, z, symbols)
@@ -226,9 +236,9 @@ def test_tiles_do_not_matter(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     seen: list[Tensor] = []
     synthesis = Codec._synthesis
 
-    def spy(codec: Codec, y_hat: Tensor, gray: bool) -> Tensor:
+    def spy(codec: Codec, y_hat: Tensor, quality: float, gray: bool) -> Tensor:
         seen.append(y_hat)
-        return synthesis(codec, y_hat, gray)
+        return synthesis(codec, y_hat, quality, gray)
 
     monkeypatch.setattr(Codec, "_synthesis", spy)
     stream = whole.encode(picture, 4.0)
@@ -283,7 +293,7 @@ def test_aligned_products_keep_to_what_cuda_takes(
 
 @pytest.mark.parametrize("name", ["wacnn", "stf", "wacnn-lite", "stf-lite"])
 def test_widths_are_what_cuda_takes(name: str) -> None:
-    form = IntegerEntropy(registry.by_name(name).widths.entropy)
+    form = build(registry.by_name(name)).new_integer()
     assert all(len(m.bias) % 8 == 0 for m in form.modules() if isinstance(m, IntegerConv))
 
 
@@ -351,7 +361,6 @@ def random_symbols(model: CompressionModel, shape: tuple[int, ...]) -> Tensor:
 
 def hyper_symbols(model: CompressionModel, y: Tensor) -> Tensor:
     with torch.inference_mode():
-        y = y * model.gain(torch.tensor([4.0]))[0]
         return torch.round(model.h_a(y) - model.entropy_bottleneck.medians())
 
 
@@ -448,10 +457,10 @@ def test_one_broken_weight_is_caught(
         broken.decompress(coded, (3, 4), 4.0)
 
 
-def test_broken_weights_file_is_another_file(path: Path, tmp_path: Path) -> None:
+def test_broken_weights_file_is_another_file(lite_path: Path, tmp_path: Path) -> None:
     """The stream names its weights: damage to them is seen before anything is decoded."""
-    data = stfcodec.encode(crop((64, 64)), "wacnn-lite", weights=path)
-    raw = bytearray(path.read_bytes())
+    data = stfcodec.encode(crop((64, 64)), "wacnn-lite", weights=lite_path)
+    raw = bytearray(lite_path.read_bytes())
     raw[-1000] ^= 1
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(raw)
@@ -543,7 +552,7 @@ def test_file_brings_all_that_coding_needs(
 
 def test_weights_without_integer_form_do_not_code(tmp_path: Path) -> None:
     path = tmp_path / "float.safetensors"
-    weights.save(build(INFO), path)
+    weights.save(build(LITE), path)
     with pytest.raises(WeightsError, match="stfcodec quantize"):
         stfcodec.encode(crop((64, 64)), weights=path)
 
@@ -559,7 +568,7 @@ def test_quantisation_costs_the_embedded_weights_little() -> None:
 
     With the Gaussian's tables, which favour neither: the embedded ones are fitted to the integers.
     """
-    embedded = weights.load(INFO, store.find(INFO, 1.0))
+    embedded = weights.load(LITE, store.find(LITE, 1.0))
     embedded.gaussian_conditional.update()
     floating, integer = curves(embedded, [crop((512, 768))], [1.0, 2, 3, 4, 5, 6])
     assert floating != integer
@@ -571,10 +580,9 @@ def test_quantisation_costs_the_embedded_weights_little() -> None:
 def test_quantize_prints_what_integers_cost(tmp_path: Path) -> None:
     """From a training checkpoint's averaged weights to a file that codes."""
     checkpoint, data, output = (tmp_path / n for n in ("last.pt", "data", "out.safetensors"))
-    network = filled_model(INFO, photographs((64, 64)))
+    network = weights.load(LITE, store.find(LITE, 1.0))
     network.integer = None
-    average = torch.optim.swa_utils.AveragedModel(network)
-    torch.save({"model": {}, "average": average.state_dict()}, checkpoint)
+    torch.save({"model": {}, "average": network.state_dict()}, checkpoint)
     data.mkdir()
     Image.fromarray(crop((128, 128))).save(data / "a.png")
     options = ["--data", str(data), "-o", str(output), "--crop", "64"]
@@ -585,7 +593,7 @@ def test_quantize_prints_what_integers_cost(tmp_path: Path) -> None:
     assert stfcodec.decode(coded, weights=output).size == (64, 64)
 
 
-@pytest.mark.parametrize("name", ["stf-lite", "stf"])
+@pytest.mark.parametrize("name", ["wacnn-lite", "stf-lite", "stf"])
 def test_every_size_and_family(name: str) -> None:
     model = filled_model(registry.by_name(name), photographs((128, 192), (64, 64)))
     y = model.analysis(photographs((64, 128))[0]).detach()
@@ -594,14 +602,14 @@ def test_every_size_and_family(name: str) -> None:
     model.decompress(coded, (1, 2), 4.0)
 
 
-def test_streams_survive_hostile_symbols(path: Path) -> None:
+def test_streams_survive_hostile_symbols(lite_path: Path) -> None:
     """Symbols far outside every table are clamped, not let out of exact arithmetic."""
-    stream = container.read(stfcodec.encode(crop((64, 64)), "wacnn-lite", weights=path))
+    stream = container.read(stfcodec.encode(crop((64, 64)), "wacnn-lite", weights=lite_path))
     for seed in range(4):
         noise = np.random.default_rng(seed).integers(0, 256, len(stream.y) // 4 * 4 + 8, np.uint8)
         broken = container.Stream(**{**stream.__dict__, "y": noise.tobytes()})
         with pytest.raises(StreamError):
-            stfcodec.decode(container.write(broken), weights=path)
+            stfcodec.decode(container.write(broken), weights=lite_path)
 
 
 @every_carrier

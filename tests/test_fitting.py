@@ -73,8 +73,8 @@ def test_embedded_tables_beat_the_gaussian_on_a_photograph(name: str) -> None:
     info = registry.by_name(name)
     model = weights.load(info, store.find(info, 3.0), coding=True)
     x = torch.from_numpy(crop((256, 384))).permute(2, 0, 1)[None] / 255
-    with torch.no_grad(), model.at(3.0):
-        y = model.analysis(x)
+    with torch.no_grad():
+        y = model.analysis(x, 3.0)
     fitted = len(model.compress(y, 3.0).y)
     model.gaussian_conditional.update()
     assert fitted < len(model.compress(y, 3.0).y)
@@ -84,8 +84,8 @@ def test_fitting_counts_what_the_integers_code() -> None:
     info = registry.by_name("wacnn-lite")
     model = weights.load(info, store.find(info, 1.0), coding=True)
     x = torch.from_numpy(crop((64, 128))).permute(2, 0, 1)[None] / 255
-    with torch.no_grad(), model.at(1.0):
-        y = model.analysis(x)
+    with torch.no_grad():
+        y = model.analysis(x, 1.0)
     model.gaussian_conditional.update()
     before = len(model.compress(y, 1.0).y)
     model.gaussian_conditional.set_tables(fit_tables(model, [x]))

@@ -44,14 +44,16 @@ from stfcodec.models.carriers import (
     ReferenceCarrier,
     best_carrier,
 )
-from stfcodec.models.entropy_model import (
+from stfcodec.models.channelwise import ChannelwiseModel
+from stfcodec.models.integer import FRACTION
+from stfcodec.models.lite import LiteModel
+from stfcodec.models.model import (
     DOWNSAMPLING_Z,
     CompressionModel,
-    channel_indexes,
+    channel_rows,
     checksum,
     flat,
 )
-from stfcodec.models.integer import FRACTION, NETWORKS
 from stfcodec.models.registry import ModelInfo
 
 _CARRIERS: dict[str, Carrier] = {
@@ -182,20 +184,22 @@ def filled_model(info: ModelInfo, crops: Sequence[Tensor]) -> CompressionModel:
     """
     torch.manual_seed(3)
     model = build(info).eval()
-    for network in NETWORKS:
-        convs = [m for m in model.get_submodule(network).modules() if isinstance(m, nn.Conv2d)]
-        for conv in convs:
-            nn.init.normal_(conv.weight, std=(2 / conv.weight[0].numel()) ** 0.5)
     with torch.no_grad():
-        for transform in model.cc_scale_transforms:
-            *_, last_bias = transform.parameters()
-            last_bias.add_(2)
-        if model.gain is not None:
-            model.gain.log_gain.add_(2.5)
-            model.gain.log_inverse.sub_(2.5)
-        if model.tilt is not None:
-            for slope in model.tilt.parameters():
-                slope.normal_(std=0.01)
+        if isinstance(model, LiteModel):
+            for m in model.modules():
+                if isinstance(m, nn.Conv2d | nn.Linear):
+                    m.weight.normal_(std=(1 / m.weight[0].numel()) ** 0.5)
+            model.log_gain.fill_(2.5)
+            model.log_inverse.fill_(-2.5)
+            model.scales.offset.normal_(2, 1)
+        elif isinstance(model, ChannelwiseModel):
+            for network in model.integer_replaces:
+                for m in model.get_submodule(network).modules():
+                    if isinstance(m, nn.Conv2d):
+                        nn.init.normal_(m.weight, std=(2 / m.weight[0].numel()) ** 0.5)
+            for transform in model.cc_scale_transforms:
+                *_, last_bias = transform.parameters()
+                last_bias.add_(2)
     model.update()
     model.integer = quantise(model, crops)
     return model
@@ -273,10 +277,9 @@ def _batches(
     for (model_id, quality, _), group in groupby(sorted(everything, key=kind), kind):
         if model_id not in models:
             info = registry.by_id(model_id)
-            codec = codec_for(info, quality, "cpu", _weights(folder, info))
-            assert codec.model.integer is not None
-            codec.model.integer.to(device).prepare(carrier)
-            models[model_id] = codec.model
+            model = codec_for(info, quality, "cpu", _weights(folder, info)).model.to(device)
+            model.integer.prepare(carrier)
+            models[model_id] = model
         items = list(group)
         for at in range(0, len(items), size):
             names, streams = zip(*items[at : at + size], strict=True)
@@ -287,16 +290,16 @@ def _batches(
 def decode(
     model: CompressionModel, streams: Sequence[Stream], layout: torch.memory_format
 ) -> list[int]:
-    """CRC-32 of each stream's ŷ, decoded as one batch: streams of one padded size.
+    """CRC-32 of what is exact of each stream, decoded as one batch: streams of one padded size and
+    quality. Of the published networks that is ŷ, of the lite models the symbols.
 
-    As `CompressionModel.decompress` does it, but for the inverse gain, which is float. Raises
-    StreamError where a stream's symbols are not those that its checksum stands for.
+    As `CompressionModel.decompress` does it, but for the inverse gain. Raises StreamError where a
+    stream's symbols are not those that its checksum stands for.
     """
-    assert model.integer is not None
     z_tables, y_tables = model.entropy_bottleneck.tables, model.gaussian_conditional.tables
-    device, (h, w) = model.integer.thresholds.device, _positions(streams[0])
+    device, (h, w) = next(model.parameters()).device, _positions(streams[0])
     channels = len(z_tables.length)
-    rows = channel_indexes((1, channels, h, w))
+    rows = channel_rows((1, channels, h, w))
     decoders = [rans.Decoder(s.y, y_tables) for s in streams]
     symbols = [[rans.Decoder(s.z, z_tables).decode(rows)] for s in streams]
 
@@ -310,10 +313,13 @@ def decode(
             own.append(decoder.decode(flat(i)))
         return last(mean.shape)
 
-    y_hat = model.integer.decode_slices(last((len(streams), channels, h, w)), code)
+    quality = streams[0].header.quality
+    y_hat = model.decode_symbols(last((len(streams), channels, h, w)), quality, code)
     for stream, own in zip(streams, symbols, strict=True):
         if checksum(np.concatenate(own)) != stream.checksum:
             raise StreamError("the decoded symbols do not match the stream's checksum")
+    if isinstance(model, LiteModel):
+        return [checksum(np.concatenate(own)) for own in symbols]
     return [checksum(flat(integers)) for integers in y_hat * FRACTION]
 
 

@@ -4,20 +4,19 @@ what tables fitted to photographs save."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import mean, median
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stfcodec.bench.metrics import bd_rate
 from stfcodec.distortion import psnr
 from stfcodec.entropy.tables import CdfTables, gaussian_tables
 from stfcodec.models.carriers import FloatCarrier, best_carrier
-from stfcodec.models.entropy_model import CompressionModel
-from stfcodec.models.integer import NETWORKS, IntegerEntropy
+from stfcodec.models.model import Code, CompressionModel
 from stfcodec.models.priors import scale_levels
 
 
@@ -58,10 +57,9 @@ def curves(
     found: tuple[list[list[Point]], ...] = tuple([[] for _ in qualities] for _ in forms)
     for pixels in pictures:
         for i, quality in enumerate(qualities):
-            with model.at(quality):
-                y = analyse(model, pixels)
-                for form, columns in zip(forms, found, strict=True):
-                    columns[i].append(_point(model, form, pixels, y, quality))
+            y = analyse(model, pixels, quality)
+            for form, columns in zip(forms, found, strict=True):
+                columns[i].append(_point(model, form, pixels, y, quality))
     floating, integer = ([Point(*map(mean, zip(*c, strict=True))) for c in f] for f in found)
     return floating, integer
 
@@ -76,15 +74,14 @@ def summary(floating: Sequence[Point], integer: Sequence[Point]) -> str:
 
 def _point(
     model: CompressionModel,
-    form: IntegerEntropy | None,
+    form: nn.Module | None,
     pixels: np.ndarray,
     y: Tensor,
     quality: float,
 ) -> Point:
     (bits,), y_hat = _code(model, form, y, quality, (model.gaussian_conditional.tables,))
-    if model.gain is not None:
-        y_hat = y_hat * model.gain(torch.tensor([quality]))[1]
-    x_hat = model.synthesis(y_hat)[0].clamp(0, 1).mul(255).round().byte()
+    y_hat = y_hat * model.gains(quality, y_hat)[1]
+    x_hat = model.synthesis(y_hat, quality)[0].clamp(0, 1).mul(255).round().byte()
     return Point(bits / pixels[..., 0].size, psnr(pixels, x_hat.permute(1, 2, 0).numpy()))
 
 
@@ -98,8 +95,7 @@ def saved(
     bits = np.zeros((2, len(qualities)))
     for pixels in pictures:
         for i, quality in enumerate(qualities):
-            with model.at(quality):
-                y = analyse(model, pixels)
+            y = analyse(model, pixels, quality)
             bits[:, i] += _code(model, model.integer, y, quality, both)[0]
     return list(bits[0] / bits[1] - 1)
 
@@ -112,21 +108,23 @@ def seconds(model: CompressionModel, y: Tensor, quality: float, rounds: int = 15
         raise ValueError("the model has no integer form")
     z, targets = model.targets(y, quality)
     # Prepared once each: both are ready all the time.
-    plain = IntegerEntropy(model.widths)
+    plain = model.new_integer()
     plain.load_state_dict(model.integer.state_dict())
-    forms = (None, model.integer.prepare(), plain.prepare(FloatCarrier()))
+    model.integer.prepare()
+    plain.prepare(FloatCarrier())
+    forms = (None, model.integer, plain)
     times: tuple[list[float], ...] = ([], [], [])
     for _ in range(rounds):
         for form, spent in zip(forms, times, strict=True):
             start = time.perf_counter()
-            _slices(model, form, z, lambda i, mean, index: torch.round(targets[i] - mean))
+            _decode(model, form, z, quality, lambda i, mean, _: torch.round(targets[i] - mean))
             spent.append(time.perf_counter() - start)
     return [median(t) for t in times]
 
 
 def _code(
     model: CompressionModel,
-    form: IntegerEntropy | None,
+    form: nn.Module | None,
     y: Tensor,
     quality: float,
     tables: Sequence[CdfTables],
@@ -143,28 +141,25 @@ def _code(
         bits = bits + [_bits(t, symbols, index) for t in tables]
         return symbols
 
-    y_hat = _slices(model, form, z, code)
+    y_hat = _decode(model, form, z, quality, code)
     return bits, y_hat
 
 
-def _slices(
-    model: CompressionModel,
-    form: IntegerEntropy | None,
-    z: Tensor,
-    code: Callable[[int, Tensor, Tensor], Tensor],
+def _decode(
+    model: CompressionModel, form: nn.Module | None, z: Tensor, quality: float, code: Code
 ) -> Tensor:
-    """The slice loop with one form or the other, whatever the model has attached."""
+    """`decode_symbols` with one form or the other, whatever the model has attached."""
     attached = model.integer
     try:
         model.integer = form
-        return model._decode_symbols(z, code)
+        return model.decode_symbols(z, quality, code)
     finally:
         model.integer = attached
 
 
 def _bits(tables: CdfTables, symbols: Tensor, index: Tensor) -> float:
     s = symbols.to(torch.int32).numpy().ravel()
-    t = index.numpy().ravel()
+    t = index.to(torch.int32).numpy().ravel()
     value, share, escape = tables.locate(s, t)
     outside = share == escape
     # A symbol from outside its table takes some groups of four bits besides.
@@ -202,11 +197,11 @@ def main() -> None:
     model = weights.load(info, path)
     if options.float:
         original = weights.load(info, options.float)
-        for name in NETWORKS:
+        for name in model.integer_replaces:
             model.get_submodule(name).load_state_dict(original.get_submodule(name).state_dict())
     pictures = [_whole_blocks(read_picture(p).pixels) for p in options.pictures]
     if options.time:
-        _print_times(model, analyse(model, pictures[0]), options.rounds)
+        _print_times(model, analyse(model, pictures[0], 3.0), options.rounds)
         return
     if options.gaussian:
         for quality, share in zip(
@@ -233,9 +228,10 @@ def _print_times(model: CompressionModel, y: Tensor, rounds: int) -> None:
 
 
 @torch.inference_mode()
-def analyse(model: CompressionModel, pixels: np.ndarray) -> Tensor:
+def analyse(model: CompressionModel, pixels: np.ndarray, quality: float) -> Tensor:
     """y (1, M, H/16, W/16) of uint8 (H, W, 3), sides multiples of 64."""
-    return model.analysis(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255)
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    return model.analysis(x, quality)
 
 
 def _whole_blocks(pixels: np.ndarray) -> np.ndarray:

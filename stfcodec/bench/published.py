@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stfcodec.entropy import rans
-from stfcodec.models.entropy_model import CompressionModel
+from stfcodec.models.channelwise import ChannelwiseModel
 from stfcodec.models.registry import WacnnWidths
 
 
@@ -40,7 +40,7 @@ def is_available() -> bool:
 class Published:
     """The float networks of a paper-size model. Pictures are (H, W, 3) uint8, sides / 64."""
 
-    def __init__(self, model: CompressionModel, widths: object) -> None:
+    def __init__(self, model: ChannelwiseModel, widths: object) -> None:
         self.is_wacnn = isinstance(widths, WacnnWidths)
         self.slices, self.support = model.slices, model.support
         self.state = {k: v.detach().clone().contiguous() for k, v in model.state_dict().items()}

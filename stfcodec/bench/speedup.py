@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import stfcodec
 from stfcodec.bench.coders import WAYS, environment
@@ -20,11 +20,11 @@ from stfcodec.bench.published import Published
 from stfcodec.models import registry, weights
 from stfcodec.models.build import build
 from stfcodec.models.calibrate import quantise
-from stfcodec.models.entropy_model import CompressionModel
+from stfcodec.models.channelwise import ENTROPY_PARTS, ChannelwiseModel
+from stfcodec.models.model import CompressionModel
 from stfcodec.models.registry import ModelInfo
 from stfcodec.models.stf import STF
 from stfcodec.models.wacnn import WACNN
-from stfcodec.train.initialise import start_entropy_model
 
 PAPER = tuple(i for i in registry.MODELS if not i.variable_rate)
 
@@ -116,7 +116,7 @@ def stand_in(info: ModelInfo, picture: np.ndarray) -> CompressionModel:
         torch.manual_seed(0)
         model = build(info).eval()
         _spread(model, x)
-        start_entropy_model(model, model.analysis(x))
+        _start_entropy_model(model, model.analysis(x))
     model.update()
     model.integer = quantise(model, [x])
     return model
@@ -142,3 +142,32 @@ def _last_rows(model: CompressionModel) -> list[Tensor]:
     merge, last = model.layers[-2].downsample, model.layers[-1]
     parts = [m for block in last.blocks for m in (block.attn.proj, block.mlp.fc2)]
     return [p for m in (merge.reduction, *parts) for p in m.parameters()]
+
+
+def _start_entropy_model(model: ChannelwiseModel, y: Tensor) -> None:
+    """Inputs at unit scale, first guesses of each channel's mean and scale, z worth coding.
+
+    y: (B, M, h, w), after the gain.
+    """
+    # The default start loses half the signal at every layer, and what h_s says of a mean is lost.
+    for name, m in model.named_modules():
+        if name.split(".")[0] in ENTROPY_PARTS and isinstance(m, nn.Conv2d):
+            nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
+            nn.init.zeros_(m.bias)
+    spread = y.std((0, 2, 3))
+    unit = 1 / (spread + 1)
+    M = spread.numel()
+    model.h_a[0].weight.mul_(unit[None, :, None, None])
+    for c in range(model.slices):
+        own = slice(c * M // model.slices, (c + 1) * M // model.slices)
+        for transforms, guess in (
+            (model.cc_mean_transforms, y.mean((0, 2, 3))),
+            (model.cc_scale_transforms, spread),
+            (model.lrp_transforms, torch.zeros(M)),
+        ):
+            first, last = transforms[c][0], transforms[c][-1]
+            decoded = first.in_channels - M
+            first.weight[:, M:].mul_(unit[None, :decoded, None, None])
+            last.weight.zero_()
+            last.bias.copy_(guess[own])
+    model.h_a[-1].weight.mul_(3 / model.h_a(y).std())

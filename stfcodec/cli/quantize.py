@@ -35,12 +35,13 @@ def command(checkpoint: Path, data: Path, output: Path, model: str, limit: int, 
         raise UsageError(f"-o {output}: the name must end in .safetensors")
     if crop <= 0 or crop % 64:
         raise UsageError(f"crop {crop} is not a positive multiple of 64")
-    network = weights.load(registry.by_name(model), checkpoint)
+    info = registry.by_name(model)
+    network = weights.load(info, checkpoint)
     photographs = load_photographs(data, crop, limit)
     *batches, others = calibration_crops(photographs, crop, BATCHES + 1)
     make_coding(network, batches)
     pictures = [x.mul(255).round().byte().permute(1, 2, 0).numpy() for x in others]
-    qualities = range(1, len(registry.LAMBDAS) + 1) if network.gain is not None else [1]
+    qualities = range(1, len(registry.LAMBDAS) + 1) if info.variable_rate else [1]
     cost = summary(*curves(network, pictures, qualities))
     weights.save(network, output)
     click.echo(f"{output}: {cost}, on {len(pictures)} other crops", err=True)

@@ -23,21 +23,21 @@ from stfcodec.models import registry
     metavar="FILE",
     help="Begin from a weights file or a checkpoint (.pt) rather than from photographs.",
 )
-@click.option("--rate", type=float, default=3e-4, show_default=True, help="Learning rate.")
+@click.option("--rate", type=float, default=1e-3, show_default=True, help="Learning rate.")
 @click.option("--optimiser", type=click.Choice(["soap", "adam"]), default="soap", show_default=True)
 @click.option(
     "--quality", type=float, metavar="Q", help="Train at one quality only (default: all)."
 )
-@click.option("--warmup", type=click.IntRange(min=1), default=300, show_default=True)
+@click.option("--warmup", type=click.IntRange(min=1), default=200, show_default=True)
 @click.option(
     "--decay",
     type=click.FloatRange(0, 1, min_open=True),
-    default=0.3,
+    default=0.4,
     show_default=True,
     help="Share of the budget over which the rate falls to zero.",
 )
-@click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True)
-@click.option("--crop", type=int, default=128, show_default=True)
+@click.option("--batch", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("--crop", type=int, default=256, show_default=True)
 @click.option("--decay-crop", type=int, default=256, show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Use at most this many photographs.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -51,6 +51,8 @@ def command(data: Path, out: Path, start: Path | None, threads: int | None, **op
     OUT receives last.pt (checkpoint), trunk.pt (before the decay; a later run goes on from it with
     --start), log.csv, and at the end the weights. The same command run again resumes.
     """
+    import signal
+
     import torch
 
     from stfcodec.train.loop import Settings, Trainer
@@ -62,6 +64,8 @@ def command(data: Path, out: Path, start: Path | None, threads: int | None, **op
     # Vanishing gradients pass through the smallest floats, with which CPUs take up to a hundred
     # times as long. Threads inherit this, so it comes before the first of them.
     torch.set_flush_denormal(True)
+    # What stops a program in the background stops it as Ctrl-C does: after saving.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = Settings(data=str(data), **options)
     Trainer(settings, out, start).run(report=lambda line: click.echo(line, err=True))
     return 0

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stfcodec.models.layers import Linear, codes_on_cpu, conv1x1, conv3x3, linear
+from stfcodec.models.layers import Linear, codes_on_cpu, conv1x1, conv3x3
 
 
 def relative_position_index(window: int) -> Tensor:
@@ -57,8 +57,6 @@ class WindowAttention(nn.Module):
 
         Plain matrix products: for windows this small, fused attention takes longer.
         """
-        if self.heads == 2 and codes_on_cpu(x):
-            return self._two_heads(x, shifted)
         n, tokens, dim = x.shape
         heads, width = self.heads, dim // self.heads
         # One copy puts the heads in front; from there on everything is contiguous.
@@ -75,27 +73,6 @@ class WindowAttention(nn.Module):
         y = torch.bmm(weights.view(-1, tokens, tokens), v)
         y = y.view(heads, n, tokens, width).permute(1, 2, 0, 3)
         return self.proj(y.reshape(n, tokens, dim))
-
-    def _two_heads(self, x: Tensor, shifted: tuple[int, int] | None) -> Tensor:
-        """The same, for CPUs, without that copy: each query is there once a head, zero where the
-        other head's channels are, and both heads go through one product. Keys run down the logits,
-        queries along them, so that the softmax has long rows."""
-        n, tokens, dim = x.shape
-        own = torch.eye(2, dtype=x.dtype, device=x.device).repeat_interleave(dim // 2, 1)
-        (w_q, w_k, w_v), (b_q, b_k, b_v) = (p.chunk(3) for p in (self.qkv.weight, self.qkv.bias))
-        own_q = own * (dim // 2) ** -0.5
-        q = linear(x, (own_q[:, :, None] * w_q).flatten(0, 1), (own_q * b_q).flatten())
-        k, v = linear(x, w_k, b_k), linear(x, w_v, b_v)
-        bias = self._bias().to(q.dtype).permute(2, 1, 0).reshape(tokens, 2 * tokens)
-        queries = q.view(n, 2 * tokens, dim).transpose(1, 2)
-        logits = torch.baddbmm(bias.expand(n, -1, -1), k, queries)
-        if shifted is not None:
-            _mask_edges(_grid_of_two_heads(logits, shifted), self.window)
-        weights = logits.softmax(1)
-        if shifted is not None:
-            _drop_denormals(_grid_of_two_heads(weights, shifted))
-        y = torch.bmm(weights.transpose(1, 2), v).view(n, tokens, 2 * dim)
-        return linear(y, (self.proj.weight[:, None] * own).flatten(1), self.proj.bias)
 
     def _bias(self) -> Tensor:
         """(heads, queries, keys)"""
@@ -115,13 +92,8 @@ def _edge_masks(window: int, shift: int) -> tuple[Tensor, Tensor]:
 
 def _edges(grid: Tensor) -> tuple[Tensor, Tensor]:
     """The last row and column of shifted windows. grid: (heads, pictures, rows, columns, queries,
-    keys); queries and keys may change places."""
+    keys)."""
     return grid[:, :, -1], grid[:, :, :, -1]
-
-
-def _grid_of_two_heads(t: Tensor, shifted: tuple[int, int]) -> Tensor:
-    """(n, keys, 2·queries) as `_edges` wants it."""
-    return t.view(-1, *shifted, t.shape[1], t.shape[1], 2).movedim(-1, 0)
 
 
 def _mask_edges(logits: Tensor, window: int) -> None:
@@ -211,8 +183,5 @@ class WindowAttentionModule(nn.Module):
             conv1x1(dim, dim),
         )
 
-    def forward(self, x: Tensor, lowered: Tensor | None = None) -> Tensor:
-        """lowered: x as the branches take it, where x itself is of a higher precision."""
-        seen = x if lowered is None else lowered
-        a, gate = self.conv_a(seen), torch.sigmoid(self.conv_b(seen))
-        return torch.addcmul(x, a.to(x.dtype), gate.to(x.dtype))
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(x, self.conv_a(x), torch.sigmoid(self.conv_b(x)))

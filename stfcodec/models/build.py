@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from stfcodec.models.entropy_model import CompressionModel
-from stfcodec.models.registry import ModelInfo, WacnnWidths
+from stfcodec.models.lite import LiteModel
+from stfcodec.models.model import CompressionModel
+from stfcodec.models.registry import LiteWidths, ModelInfo, WacnnWidths
 from stfcodec.models.stf import STF
 from stfcodec.models.wacnn import WACNN
 
@@ -11,6 +12,8 @@ from stfcodec.models.wacnn import WACNN
 def build(info: ModelInfo) -> CompressionModel:
     """The architecture alone, with initial weights and without coding tables."""
     widths = info.widths
+    if isinstance(widths, LiteWidths):
+        return LiteModel(info.family, widths)
     if isinstance(widths, WacnnWidths):
-        return WACNN(widths, info.variable_rate)
-    return STF(widths, info.variable_rate)
+        return WACNN(widths)
+    return STF(widths)

@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stfcodec.errors import WeightsError
+from stfcodec.models.blocks import Convolution
 from stfcodec.models.carriers import BOUND, MAX_REACH
-from stfcodec.models.entropy_model import CompressionModel
+from stfcodec.models.channelwise import ChannelwiseModel
 from stfcodec.models.integer import (
     FRACTION,
-    NETWORKS,
     SCALE_FRACTION,
     TABLE,
     IntegerConv,
@@ -28,6 +28,10 @@ from stfcodec.models.integer import (
     LinearConv,
     TableConv,
 )
+from stfcodec.models.lite import LiteModel
+from stfcodec.models.lite_integer import FRACTION as FRACTION_OF_ROWS
+from stfcodec.models.lite_integer import ROWS_A_UNIT, IntegerScales, shuffled_order
+from stfcodec.models.model import CompressionModel
 from stfcodec.models.registry import LAMBDAS
 
 MARGIN = 0.25
@@ -91,7 +95,7 @@ class _Steps:
 
 
 @torch.no_grad()
-def quantise(model: CompressionModel, crops: Sequence[Tensor]) -> IntegerEntropy:
+def quantise(model: CompressionModel, crops: Sequence[Tensor]) -> nn.Module:
     """The integer form of a model's entropy networks, ready to code.
 
     crops: batches (B, 3, H, W) of photographs, sides multiples of 64; each is seen at one
@@ -101,11 +105,11 @@ def quantise(model: CompressionModel, crops: Sequence[Tensor]) -> IntegerEntropy
     with _watch(model) as ranges:
         for i, x in enumerate(crops):
             quality = 1.0 + i % len(LAMBDAS)
-            with model.at(quality):
-                y = model.analysis(x).float().contiguous()
-            y_hat = _see(model, y, quality)
-            ranges.setdefault(_Y, _Range.empty(y.shape[1])).add(y_hat)
-    return _Builder(model, ranges).build().prepare()
+            y_hat = _see(model, model.analysis(x, quality).contiguous(), quality)
+            ranges.setdefault(_Y, _Range.empty(y_hat.shape[1])).add(y_hat)
+    if isinstance(model, LiteModel):
+        return _LiteBuilder(model, ranges).build().prepare()
+    return _ChannelwiseBuilder(model, ranges).build().prepare()
 
 
 _Y = "y_hat"
@@ -115,10 +119,10 @@ def _see(model: CompressionModel, y: Tensor, quality: float) -> Tensor:
     """One pass through the float networks, as in coding. Returns ŷ before the inverse gain."""
     z, targets = model.targets(y, quality)
 
-    def code(i: int, mean: Tensor, scale: Tensor) -> Tensor:
-        return torch.round(targets[i] - mean) + mean
+    def code(i: int, mean: Tensor, row: Tensor) -> Tensor:
+        return torch.round(targets[i] - mean)
 
-    return model._decode_slices(z + model.entropy_bottleneck.medians(), code)
+    return model.decode_symbols(z, quality, code)
 
 
 @contextmanager
@@ -128,11 +132,13 @@ def _watch(model: CompressionModel) -> Iterator[dict[object, _Range]]:
 
     def hook(conv: nn.Conv2d, inputs: tuple[Tensor], output: Tensor) -> None:
         for side, x in (("in", inputs[0]), ("out", output)):
+            if isinstance(conv, Convolution):
+                x = x.permute(0, 3, 1, 2)
             ranges.setdefault((conv, side), _Range.empty(x.shape[1])).add(x)
 
     hooks = [
         layer.register_forward_hook(hook)
-        for name in NETWORKS
+        for name in model.integer_replaces
         for layer in model.get_submodule(name).modules()
         if isinstance(layer, nn.Conv2d)
     ]
@@ -144,64 +150,10 @@ def _watch(model: CompressionModel) -> Iterator[dict[object, _Range]]:
 
 
 class _Builder:
-    """Fills an IntegerEntropy, network by network, in the order in which they run."""
+    """Fills layers of integers, in the order in which they run."""
 
-    def __init__(self, model: CompressionModel, ranges: dict[object, _Range]) -> None:
-        self.model, self.ranges = model, ranges
-        self.form = IntegerEntropy(model.widths)
-
-    def build(self) -> IntegerEntropy:
-        model, form = self.model, self.form
-        levels = model.gaussian_conditional.scale_table.double()[:-1]
-        form.thresholds = torch.floor(levels * SCALE_FRACTION).to(torch.int32)
-        medians = model.entropy_bottleneck.medians().flatten()
-        # z's symbols are z − median; what pads them stands for 0, as in the float network.
-        z = _Steps(torch.ones_like(medians), -medians, torch.ones_like(medians))
-        means = self._hyper(model.h_mean_s, form.h_mean_s, z)
-        scales = self._hyper(model.h_scale_s, form.h_scale_s, z)
-        y = self._context_steps()
-        for name, steps in (("means", means), ("scales", scales), ("y", y)):
-            setattr(form, f"{name}_reach", steps.reach.to(torch.uint8))
-        for i in range(model.slices):
-            seen = y[: min(i, model.support) * form.width]
-            own = y[i * form.width : (i + 1) * form.width]
-            for name, steps in (
-                ("cc_mean_transforms", means.join(seen)),
-                ("cc_scale_transforms", scales.join(seen)),
-                ("lrp_transforms", means.join(seen, own)),
-            ):
-                self._transform(getattr(model, name)[i], getattr(form, name)[i], steps)
-        return form
-
-    # ------------------------------------------------------------------------ networks
-
-    def _hyper(self, net: nn.Sequential, to: nn.Sequential, steps: _Steps) -> _Steps:
-        convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
-        for conv, layer in zip(convs[:-1], to, strict=False):
-            steps = self._table(conv, layer, steps, F.gelu)
-        out = self.ranges[convs[-1], "out"]
-        made = _symmetric(out.size)
-        self._linear(convs[-1], to[-1], steps, made.step)
-        return made
-
-    def _transform(self, net: nn.Sequential, to: nn.Sequential, steps: _Steps) -> None:
-        convs = [m for m in net if isinstance(m, nn.Conv2d)]
-        for conv, layer in zip(convs[:-1], to, strict=False):
-            steps = self._table(conv, layer, steps, F.gelu)
-        last = to[-1]
-        if isinstance(last, TableConv):
-            self._table(convs[-1], last, steps, _half_tanh, step=1 / FRACTION)
-        else:
-            unit = SCALE_FRACTION if last.low == 0 else FRACTION
-            self._linear(convs[-1], last, steps, torch.full((len(last.bias),), 1 / unit))
-
-    def _context_steps(self) -> _Steps:
-        """Steps for ŷ, which comes in 1/FRACTION."""
-        made = _symmetric(self.ranges[_Y].size)
-        self.form.y_multiplier = 1 / (FRACTION * made.step)
-        return made
-
-    # -------------------------------------------------------------------------- layers
+    def __init__(self, ranges: dict[object, _Range]) -> None:
+        self.ranges = ranges
 
     def _table(
         self,
@@ -264,6 +216,99 @@ class _Builder:
         layer.scale, layer.step = scale.clone(), steps.step.clone()
         layer.float_bias = conv.bias.detach().clone()
         return scale
+
+
+class _ChannelwiseBuilder(_Builder):
+    """Fills an IntegerEntropy, network by network."""
+
+    def __init__(self, model: ChannelwiseModel, ranges: dict[object, _Range]) -> None:
+        super().__init__(ranges)
+        self.model, self.form = model, model.new_integer()
+
+    def build(self) -> IntegerEntropy:
+        model, form = self.model, self.form
+        levels = model.gaussian_conditional.scale_table.double()[:-1]
+        form.thresholds = torch.floor(levels * SCALE_FRACTION).to(torch.int32)
+        medians = model.entropy_bottleneck.medians().flatten()
+        # z's symbols are z − median; what pads them stands for 0, as in the float network.
+        z = _Steps(torch.ones_like(medians), -medians, torch.ones_like(medians))
+        means = self._hyper(model.h_mean_s, form.h_mean_s, z)
+        scales = self._hyper(model.h_scale_s, form.h_scale_s, z)
+        y = self._context_steps()
+        for name, steps in (("means", means), ("scales", scales), ("y", y)):
+            setattr(form, f"{name}_reach", steps.reach.to(torch.uint8))
+        for i in range(model.slices):
+            seen = y[: min(i, model.support) * form.width]
+            own = y[i * form.width : (i + 1) * form.width]
+            for name, steps in (
+                ("cc_mean_transforms", means.join(seen)),
+                ("cc_scale_transforms", scales.join(seen)),
+                ("lrp_transforms", means.join(seen, own)),
+            ):
+                self._transform(getattr(model, name)[i], getattr(form, name)[i], steps)
+        return form
+
+    def _hyper(self, net: nn.Sequential, to: nn.Sequential, steps: _Steps) -> _Steps:
+        convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
+        for conv, layer in zip(convs[:-1], to, strict=False):
+            steps = self._table(conv, layer, steps, F.gelu)
+        out = self.ranges[convs[-1], "out"]
+        made = _symmetric(out.size)
+        self._linear(convs[-1], to[-1], steps, made.step)
+        return made
+
+    def _transform(self, net: nn.Sequential, to: nn.Sequential, steps: _Steps) -> None:
+        convs = [m for m in net if isinstance(m, nn.Conv2d)]
+        for conv, layer in zip(convs[:-1], to, strict=False):
+            steps = self._table(conv, layer, steps, F.gelu)
+        last = to[-1]
+        if isinstance(last, TableConv):
+            self._table(convs[-1], last, steps, _half_tanh, step=1 / FRACTION)
+        else:
+            unit = SCALE_FRACTION if last.low == 0 else FRACTION
+            self._linear(convs[-1], last, steps, torch.full((len(last.bias),), 1 / unit))
+
+    def _context_steps(self) -> _Steps:
+        """Steps for ŷ, which comes in 1/FRACTION."""
+        made = _symmetric(self.ranges[_Y].size)
+        self.form.y_multiplier = 1 / (FRACTION * made.step)
+        return made
+
+
+class _LiteBuilder(_Builder):
+    """Fills an IntegerScales."""
+
+    def __init__(self, model: LiteModel, ranges: dict[object, _Range]) -> None:
+        super().__init__(ranges)
+        self.network, self.form = model.scales, model.new_integer()
+
+    def build(self) -> IntegerScales:
+        net, form = self.network, self.form
+        channels = len(form.hyper[0].zero)
+        steps = _Steps(torch.ones(channels), torch.zeros(channels), torch.ones(channels))
+        for conv, layer in zip(net.hyper, form.hyper, strict=True):
+            steps = self._table(self._reordered(conv, layer.shuffle), layer, steps, F.gelu)
+        latents = len(form.first.bias)
+        unit = torch.full((latents,), 1 / (ROWS_A_UNIT * FRACTION_OF_ROWS))
+        self._linear(net.first, form.first, steps, unit)
+        sizes = _Steps(torch.ones(latents), torch.zeros(latents), torch.ones(latents))
+        steps = self._table(net.context, form.context, steps.join(sizes), F.gelu)
+        self._linear(net.second, form.second, steps, unit)
+        form.offset = torch.round(net.offset * (ROWS_A_UNIT * FRACTION_OF_ROWS)).to(torch.int32)
+        return form
+
+    def _reordered(self, conv: nn.Conv2d, r: int) -> nn.Conv2d:
+        """A convolution whose outputs lie as a layer that shuffles integers wants them."""
+        if r == 1:
+            return conv
+        order = shuffled_order(conv.out_channels, r)
+        made = nn.Conv2d(conv.in_channels, conv.out_channels, 3)
+        made.weight.copy_(conv.weight[order])
+        made.bias.copy_(conv.bias[order])
+        out = self.ranges[conv, "out"]
+        self.ranges[made, "in"] = self.ranges[conv, "in"]
+        self.ranges[made, "out"] = _Range(out.low[order], out.high[order], out.total[order])
+        return made
 
 
 def _symmetric(size: Tensor) -> _Steps:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stfcodec.entropy.tables import CdfTables, gaussian_tables, pmf_to_cdf
 from stfcodec.models.calibrate import quantise
-from stfcodec.models.entropy_model import CompressionModel, flat, symbols_of
+from stfcodec.models.model import CompressionModel, flat, symbols_of
 from stfcodec.models.priors import scale_levels
 from stfcodec.models.registry import LAMBDAS
 
@@ -52,8 +52,7 @@ def fit_tables(model: CompressionModel, crops: Sequence[Tensor]) -> CdfTables:
 def _count_crops(
     counts: np.ndarray, tables: CdfTables, model: CompressionModel, x: Tensor, quality: float
 ) -> None:
-    with model.at(quality):
-        y = model.analysis(x).float().contiguous()
+    y = model.analysis(x, quality).contiguous()
     z, targets = model.targets(y, quality)
 
     def code(i: int, mean: Tensor, index: Tensor) -> Tensor:
@@ -61,7 +60,7 @@ def _count_crops(
         count(counts, tables, flat(symbols), flat(index))
         return symbols
 
-    model._decode_symbols(z, code)
+    model.decode_symbols(z, quality, code)
 
 
 def count(counts: np.ndarray, tables: CdfTables, symbols: np.ndarray, rows: np.ndarray) -> None:

@@ -59,7 +59,6 @@ class WacnnWidths:
     heads: int
     units: int
     """Residual units in each branch of a window attention module."""
-    gdn_root: bool
     entropy: EntropyWidths
     windows: tuple[int, int] = (8, 4)
     """Attention window at ¼ and at 1⁄16 resolution."""
@@ -82,58 +81,60 @@ class StfWidths:
 
 
 @dataclass(frozen=True)
+class LiteWidths:
+    """Channel counts of the lite skeleton, which WACNN and STF share."""
+
+    channels: int = 160
+    """At ⅛ resolution."""
+    analysis_depth: int = 4
+    synthesis_depth: int = 2
+    """Blocks of the bodies of g_a and g_s."""
+    latents: int = 224
+    hyper_latents: int = 96
+    context_channels: int = 128
+    """Of the network that predicts the second pass's means from the first pass."""
+    fine_channels: int = 48
+    """At ¼ resolution, in g_s."""
+    window: int = 8
+    coarse_window: int = 4
+    """Attention windows at ⅛ and at 1⁄16 resolution."""
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """One entry of the registry."""
 
     name: str
     id: int
     family: Literal["wacnn", "stf"]
-    widths: WacnnWidths | StfWidths
+    widths: WacnnWidths | StfWidths | LiteWidths
     variable_rate: bool
-    """True: one weights file serves every quality, fractions included, by gain vectors and tilt.
+    """True: one weights file serves every quality, fractions included, by factors for channels.
     False: one weights file for each whole quality."""
     parameters: int
-    """That a picture passes through, at any one quality."""
 
 
-_LITE_ENTROPY = EntropyWidths(
-    slices=4,
-    support=4,
-    h_a=(224, 128, 96, 96, 96, 96),
-    h_s=(96, 96, 96, 96, 128, 224),
-    context=(96, 64),
-)
 _CONTEXT = (224, 176, 128, 64)
+
+RETIRED = {1: "wacnn-lite", 2: "stf-lite"}
+"""Ids of models that are gone, whose files were previews: the lite models' first generation."""
 
 MODELS: tuple[ModelInfo, ...] = (
     ModelInfo(
         name="wacnn-lite",
-        id=1,
+        id=5,
         family="wacnn",
-        widths=WacnnWidths(
-            channels=(48, 96, 128, 224),
-            heads=4,
-            units=1,
-            gdn_root=False,
-            entropy=_LITE_ENTROPY,
-        ),
+        widths=LiteWidths(),
         variable_rate=True,
-        parameters=11_182_099,
+        parameters=5_552_856,
     ),
     ModelInfo(
         name="stf-lite",
-        id=2,
+        id=6,
         family="stf",
-        widths=StfWidths(
-            dims=(32, 64, 128, 224),
-            depths=(2, 2, 4, 2),
-            heads=(2, 4, 8, 14),
-            mlp_ratio=2.0,
-            end_width=12,
-            entropy=_LITE_ENTROPY,
-        ),
+        widths=LiteWidths(),
         variable_rate=True,
-        parameters=10_669_031,
+        parameters=5_650_476,
     ),
     ModelInfo(
         name="wacnn",
@@ -143,7 +144,6 @@ MODELS: tuple[ModelInfo, ...] = (
             channels=(192, 192, 192, 320),
             heads=8,
             units=3,
-            gdn_root=True,
             entropy=EntropyWidths(
                 slices=10,
                 support=5,
@@ -189,10 +189,15 @@ def by_name(name: str) -> ModelInfo:
 
 
 def by_id(model_id: int) -> ModelInfo:
-    """The entry a stream names by number. Raises StreamError for one made by a newer version."""
+    """The entry a stream names by number. Raises StreamError for one of another version."""
     for info in MODELS:
         if info.id == model_id:
             return info
+    if model_id in RETIRED:
+        raise StreamError(
+            f"made by the first generation of {RETIRED[model_id]}, a preview that this version no "
+            f"longer has: decode it with the version that made it"
+        )
     raise StreamError(f"model id {model_id} is unknown to this version; upgrade stfcodec")
 
 

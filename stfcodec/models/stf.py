@@ -7,17 +7,18 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from stfcodec.models.entropy_model import CompressionModel, Step, round_up
+from stfcodec.models.channelwise import ChannelwiseModel
 from stfcodec.models.layers import ShuffledConv
+from stfcodec.models.model import Step, round_up
 from stfcodec.models.registry import StfWidths
 from stfcodec.models.swin import PatchEmbed, PatchMerge, PatchSplit, SwinStage
 
 
-class STF(CompressionModel):
+class STF(ChannelwiseModel):
     """Swin stages with patch merging in analysis and patch splitting in synthesis."""
 
-    def __init__(self, widths: StfWidths, variable_rate: bool = False) -> None:
-        super().__init__(widths.entropy, variable_rate)
+    def __init__(self, widths: StfWidths) -> None:
+        super().__init__(widths.entropy)
         dims = widths.dims
         # Each block adds half a window to what is seen; end_conv is 5×5 at ½, then 3×3.
         strides = [widths.patch * 2**i for i in range(len(dims))]
@@ -49,15 +50,14 @@ class STF(CompressionModel):
             nn.Identity(),  # the published networks shuffle pixels here
             ShuffledConv(widths.end_width, 3),
         )
-        self._add_tilt()
 
-    def analysis_steps(self) -> tuple[Step, ...]:
+    def analysis_steps(self, quality: Tensor | float) -> tuple[Step, ...]:
         return (
             Step(self._fine_analysis, (1, 8), self._margins[0]),
             Step(self._coarse_analysis, (8, 16), self._margins[1]),
         )
 
-    def synthesis_steps(self) -> tuple[Step, ...]:
+    def synthesis_steps(self, quality: Tensor | float) -> tuple[Step, ...]:
         return (
             Step(self._coarse_synthesis, (16, 4), self._margins[1]),
             Step(self._fine_synthesis, (4, 1), self._margins[0]),

@@ -1,5 +1,5 @@
-"""Weights files: safetensors with half-precision transforms and their tilt in eight bits, the
-entropy networks as integers, and the integer coding tables."""
+"""Weights files: safetensors with half-precision networks, what decides probabilities as integers,
+and the integer coding tables."""
 
 from __future__ import annotations
 
@@ -17,31 +17,29 @@ from torch.overrides import TorchFunctionMode
 from stfcodec.errors import WeightsError
 from stfcodec.models import store
 from stfcodec.models.build import build
-from stfcodec.models.entropy_model import CompressionModel
-from stfcodec.models.integer import NETWORKS, IntegerEntropy
+from stfcodec.models.model import CompressionModel
 from stfcodec.models.registry import ModelInfo
 
 _TABLES = re.compile(r"\.(_quantized_cdf|_cdf_length|_offset|scale_table)$")
 _INTEGER = "integer."
-_EIGHT_BITS, _TILT_UNIT = torch.float8_e4m3fn, 2.0**-8
 _RENAMED = re.compile(r"(entropy_bottleneck\.)(matrices|biases|factors)\.(\d+)$")
 _ORIGINAL = {"matrices": "_matrix", "biases": "_bias", "factors": "_factor"}
 
 
 def save(model: CompressionModel, path: Path) -> None:
-    """Writes parameters as float16 or float8, the integer form and coding tables as they are.
+    """Writes parameters as float16, the integer form and coding tables as they are.
 
     Where there is an integer form, the float networks that it replaces are left out; constants
     are not stored. The tables of z are rebuilt from the rounded parameters, so that coding matches
     what is stored.
     """
     parameters = dict(model.named_parameters())
-    stored = {k: _stored(k, p.detach()) for k, p in parameters.items()}
+    stored = {k: p.detach().half() for k, p in parameters.items()}
     with torch.no_grad():
         for k, p in parameters.items():
-            p.copy_(_restored(stored[k]))
+            p.copy_(stored[k].float())
     model.entropy_bottleneck.update()
-    left_out = NETWORKS if model.integer is not None else ()
+    left_out = model.integer_replaces if model.integer is not None else ()
     tensors = {k: t for k, t in stored.items() if k.split(".")[0] not in left_out}
     tensors |= {
         k: t for k, t in model.state_dict().items() if _TABLES.search(k) or k.startswith(_INTEGER)
@@ -50,20 +48,6 @@ def save(model: CompressionModel, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_bytes(data)
     temporary.replace(path)
-
-
-def _stored(name: str, p: Tensor) -> Tensor:
-    """float16; the matrices of the tilt, which are small beside the weights they are added to, as
-    float8 in units of 2⁻⁸."""
-    if not name.startswith("tilt.") or p.dim() < 2:
-        return p.half()
-    largest = torch.finfo(_EIGHT_BITS).max
-    return (p / _TILT_UNIT).clamp(-largest, largest).to(_EIGHT_BITS)
-
-
-def _restored(t: Tensor) -> Tensor:
-    """float32. The inverse of `_stored`."""
-    return t.float() * _TILT_UNIT if t.dtype == _EIGHT_BITS else t.float()
 
 
 class _NoInitialisation(TorchFunctionMode):
@@ -96,15 +80,13 @@ def load(info: ModelInfo, path: Path, coding: bool = False) -> CompressionModel:
     state = _parse(path)
     with _NoInitialisation():
         model = build(info)
-    if not any(k.startswith("tilt.") for k in state):
-        model.tilt = None  # weights of before there was one, or of one quality
     for name in ("entropy_bottleneck", "gaussian_conditional"):
         prior = model.get_submodule(name)
         for key in [k for k in state if k.startswith(name) and _TABLES.search(k)]:
             setattr(prior, key.rsplit(".", 1)[1], state.pop(key))
     replaced: tuple[str, ...] = ()
     if any(k.startswith(_INTEGER) for k in state):
-        model.integer, replaced = IntegerEntropy(model.widths), NETWORKS
+        model.integer, replaced = model.new_integer(), model.integer_replaces
         _check_types(model, state, path)
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
@@ -122,7 +104,7 @@ def load(info: ModelInfo, path: Path, coding: bool = False) -> CompressionModel:
     if model.integer is not None:
         model.integer.prepare()
         if not coding:
-            model.integer.dequantise_into(model)
+            model.dequantise()
     model.fingerprint = digest.digest()[:4]
     return model.eval()
 
@@ -142,10 +124,7 @@ def _parse(path: Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
             state = state.get("state_dict") or state.get("average") or state
             state.pop("n_averaged", None)
-        return {
-            _published_name(k): _restored(v) if v.dtype == _EIGHT_BITS else v
-            for k, v in state.items()
-        }
+        return {_published_name(k): v for k, v in state.items()}
     except Exception as error:  # unpickling garbage raises almost anything
         raise WeightsError(f"{path}: damaged weights file ({_first_line(error)})") from None
 

@@ -1,10 +1,11 @@
-"""Photographs, decoded once and kept as uint8 in memory; random crops cut from them."""
+"""Photographs, decoded once and kept as uint8 on the device that trains; random crops of them."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -12,15 +13,18 @@ from torch import Tensor
 from stfcodec.errors import ImageError, UsageError
 from stfcodec.imageio import read_picture
 
-_EXTENSIONS = {".avif", ".png", ".jpg", ".jpeg", ".webp", ".ppm", ".tif", ".tiff"}
+EXTENSIONS = {".avif", ".png", ".jpg", ".jpeg", ".webp", ".ppm", ".tif", ".tiff"}
+
+HELD_OUT = 10
+"""Every so many photographs, in the order of their names, one is never trained on."""
 
 
 def load_photographs(folder: Path, smallest: int, limit: int | None = None) -> list[Tensor]:
-    """Every picture below `folder` whose sides are at least `smallest`, as (3, H, W) uint8.
+    """Every picture below `folder` whose sides are at least `smallest`, as (H, W, 3) uint8.
 
     Files that are not readable pictures are passed over. Raises UsageError when none is left.
     """
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _EXTENSIONS)[:limit]
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS)[:limit]
 
     def load(path: Path) -> Tensor | None:
         try:
@@ -29,7 +33,7 @@ def load_photographs(folder: Path, smallest: int, limit: int | None = None) -> l
             return None
         if min(pixels.shape[:2]) < smallest:
             return None
-        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+        return torch.from_numpy(np.ascontiguousarray(pixels))
 
     Image.init()  # plugin registration is not thread-safe
     with ThreadPoolExecutor() as pool:
@@ -39,37 +43,61 @@ def load_photographs(folder: Path, smallest: int, limit: int | None = None) -> l
     return photographs
 
 
-def place(photographs: list[Tensor], device: torch.device) -> list[Tensor]:
-    """The photographs on a GPU where they take less than half of its free memory; else as is."""
-    if device.type != "cuda":
-        return photographs
-    free, _ = torch.cuda.mem_get_info(device)
-    fits = 2 * sum(p.numel() for p in photographs) < free
-    return [p.to(device) for p in photographs] if fits else photographs
+def divide(photographs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Those to train on, and those held out to see how training does; all serve as both where
+    there are too few."""
+    held = photographs[HELD_OUT - 1 :: HELD_OUT]
+    if not held:
+        return photographs, photographs
+    return [p for i, p in enumerate(photographs) if i % HELD_OUT != HELD_OUT - 1], held
 
 
 class CropSampler:
-    """Random crops, flipped at random; photographs are drawn in proportion to their area."""
+    """Random crops, flipped at random; photographs are drawn in proportion to their area.
 
-    def __init__(self, photographs: list[Tensor], generator: torch.Generator) -> None:
-        self.photographs, self.generator = photographs, generator
-        self.areas = torch.tensor([float(p[0].numel()) for p in photographs])
+    Everything lies and happens on one device, and nothing of it is waited for.
+    """
+
+    def __init__(self, photographs: list[Tensor], device: torch.device, seed: int = 0) -> None:
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.device = device
+        self.pixels = torch.cat([p.view(-1, 3) for p in photographs]).to(device)
+        sides = torch.tensor([p.shape[:2] for p in photographs])
+        areas = sides.prod(1)
+        self.sides = sides.to(device)
+        self.ends = areas.cumsum(0).to(device)
+        self.starts = self.ends - areas.to(device)
 
     def __call__(self, batch: int, size: int) -> Tensor:
-        """(batch, 3, size, size) float32 in 0…1, channels last, where the photographs are."""
-        chosen = torch.multinomial(self.areas, batch, True, generator=self.generator)
-        crops = [self._crop(self.photographs[i], size) for i in chosen.tolist()]
-        return (torch.stack(crops).float() / 255).contiguous(memory_format=torch.channels_last)
+        """(batch, 3, size, size) float32 in 0…1, channels last in memory."""
+        u = torch.rand(4, batch, generator=self.generator, device=self.device, dtype=torch.float64)
+        chosen = torch.searchsorted(self.ends, (u[0] * self.ends[-1]).long(), right=True)
+        height, width = self.sides[chosen].unbind(1)
+        top = (u[1] * (height - size + 1)).long()
+        left = (u[2] * (width - size + 1)).long()
+        along = torch.arange(size, device=self.device)
+        rows = top[:, None] + along
+        cols = left[:, None] + torch.where(u[3, :, None] < 0.5, along.flip(0), along)
+        places = (self.starts[chosen, None] + rows * width[:, None])[:, :, None] + cols[:, None]
+        crops = self.pixels.index_select(0, places.flatten()).view(batch, size, size, 3)
+        return crops.permute(0, 3, 1, 2).float() / 255
 
-    def _crop(self, photograph: Tensor, size: int) -> Tensor:
-        _, H, W = photograph.shape
-        u = torch.rand(3, generator=self.generator).tolist()
-        top, left = int(u[0] * (H - size + 1)), int(u[1] * (W - size + 1))
-        crop = photograph[:, top : top + size, left : left + size]
-        return crop.flip(2) if u[2] < 0.5 else crop
+
+def middle_crops(photographs: list[Tensor], size: int, count: int) -> Tensor:
+    """(count or fewer, 3, size, size) float32 in 0…1: the middles of photographs evenly chosen.
+
+    Smaller, but still a multiple of 64, where a photograph is.
+    """
+    chosen = photographs[:: max(1, len(photographs) // count)][:count]
+    size = min(size, *(min(p.shape[:2]) // 64 * 64 for p in chosen))
+    crops = []
+    for p in chosen:
+        top, left = (p.shape[0] - size) // 2, (p.shape[1] - size) // 2
+        crops.append(p[top : top + size, left : left + size])
+    return torch.stack(crops).permute(0, 3, 1, 2).float() / 255
 
 
 def calibration_crops(photographs: list[Tensor], size: int, batches: int) -> list[Tensor]:
     """The same crops every time: batches of (4, 3, size, size), for `fitting.make_coding`."""
-    sampler = CropSampler(photographs, torch.Generator().manual_seed(0))
+    sampler = CropSampler(photographs, torch.device("cpu"))
     return [sampler(4, size) for _ in range(batches)]

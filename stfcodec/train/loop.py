@@ -1,8 +1,9 @@
 """The training run: keyed to a budget of minutes or steps, resumable, always fully decayed.
 
-A run has two parts. The *trunk* (warm-up, then a constant rate on small crops) ends in a
-checkpoint, `trunk.pt`, from which a later run goes on. The *decay* (rate to zero, larger crops)
-turns it into weights worth shipping. Both fit into the budget given.
+A run has two parts. The *trunk* (warm-up, then a constant rate) ends in a checkpoint, `trunk.pt`,
+from which a later run goes on. The *decay* (rate to zero, larger crops) turns it into weights worth
+shipping. Both fit into the budget given. Inside a step nothing waits for the device: what has to be
+decided there is decided by tensors, and sums are read every half minute.
 """
 
 from __future__ import annotations
@@ -11,24 +12,33 @@ import csv
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stfcodec.allocator import keep_freed_memory
 from stfcodec.errors import UsageError, WeightsError
 from stfcodec.models import registry, store, weights
 from stfcodec.models.build import build
-from stfcodec.models.entropy_model import CompressionModel
 from stfcodec.models.fitting import BATCHES, make_coding
+from stfcodec.models.lite import LiteModel
+from stfcodec.train.arena import Arena
 from stfcodec.train.curve import draw
-from stfcodec.train.data import CropSampler, calibration_crops, load_photographs, place
-from stfcodec.train.initialise import initialise
-from stfcodec.train.loss import balance, opposite_qualities, rate_distortion
-from stfcodec.train.revive import revive, silent_shares
+from stfcodec.train.data import (
+    CropSampler,
+    calibration_crops,
+    divide,
+    load_photographs,
+    middle_crops,
+)
+from stfcodec.train.loss import balance, rate_distortion, spread_qualities
 from stfcodec.train.soap import Soap
+from stfcodec.train.start import start as start_from
+from stfcodec.train.synthetic import synthetic_pictures
 
 CHECKPOINT, TRUNK, LOG, CURVE = "last.pt", "trunk.pt", "log.csv", "loss.png"
 TRAINING = "training.json"
@@ -39,6 +49,10 @@ _FLOAT_EVERY = 3
 how it rounds, and most machines decode in float32."""
 _SPIKE = 8.0
 """A gradient this many times its usual norm is not followed: one such step costs minutes."""
+_SHOW = 30.0
+"""Seconds between two lines of the log."""
+_VALIDATION_CROPS, _VALIDATION_SIDE = 24, 256
+_START_CROPS = 128
 
 
 @dataclass(frozen=True)
@@ -50,14 +64,16 @@ class Settings:
     minutes: float | None = 30.0
     steps: int | None = None
     """Budget in optimiser steps instead of minutes: the same everywhere, for tests."""
-    rate: float = 3e-4
-    warmup: int = 300
-    decay: float = 0.3
+    rate: float = 1e-3
+    warmup: int = 200
+    decay: float = 0.4
     """Share of the budget spent on the decay."""
-    batch: int = 8
-    crop: int = 128
+    batch: int = 4
+    crop: int = 256
     decay_crop: int = 256
     """Crop size during the decay, at the same number of pixels a step."""
+    synthetic: float = 0.04
+    """Share of the crops that come from pictures drawn, not photographed."""
     clip: float = 2.0
     """Gradients are shortened to this many times their usual norm."""
     ema: float = 0.998
@@ -67,7 +83,7 @@ class Settings:
     """Train at this quality only, to see what covering all of them costs."""
     device: str = "cpu"
     bf16: bool = True
-    """Transforms in bfloat16, but for some steps of the decay."""
+    """Networks in bfloat16, but for some steps of the decay."""
     compile: bool = False
     limit: int | None = None
     """At most this many photographs."""
@@ -94,26 +110,32 @@ class Trainer:
         self.start = str(start.name) if start else None
         self.device = torch.device(settings.device)
         self.info = registry.by_name(settings.model)
+        if not isinstance(self.info.widths, registry.LiteWidths):
+            raise UsageError(f"{settings.model}: only lite models are trained here")
         keep_freed_memory()
         torch.manual_seed(settings.seed)
-        self.generator = torch.Generator().manual_seed(settings.seed)
-        photographs = load_photographs(Path(settings.data), settings.decay_crop, settings.limit)
-        self.sampler = CropSampler(place(photographs, self.device), self.generator)
+        smallest = max(settings.crop, settings.decay_crop)
+        photographs = load_photographs(Path(settings.data), smallest, settings.limit)
+        self.photographs, held_out = divide(photographs)
+        area = sum(p.shape[0] * p.shape[1] for p in self.photographs)
+        drawn = round(settings.synthetic * area / (smallest * 2) ** 2)
+        pictures = [*self.photographs, *synthetic_pictures(drawn, 2 * smallest)]
+        self.sampler = CropSampler(pictures, self.device, settings.seed)
+        self.held_out = middle_crops(held_out, _VALIDATION_SIDE, _VALIDATION_CROPS).to(self.device)
         self.model = build(self.info)
-        self.revived: list[str] = []
         if not (folder / CHECKPOINT).exists():
             if start is not None:
                 self.model.load_state_dict(_trained_state(self.info, start), strict=False)
-                self.revived = revive(self.model, *self._probe())
-            elif self.info.variable_rate:
-                initialise(self.model, self.sampler(min(256, 8 * settings.batch), 128).cpu())
-        self.model.to(self.device, memory_format=torch.channels_last).train()
-        self.average = torch.optim.swa_utils.AveragedModel(
-            self.model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema)
-        )
-        self.optimiser = _optimiser(self.model, settings)
+            elif isinstance(self.model, LiteModel):
+                start_from(self.model, self.sampler(_START_CROPS, settings.crop).cpu())
+        self.model.to(self.device).train()
+        self.arena = Arena(self.model)
+        self.average = self.arena.values.clone()
+        largest = {"adam": 0, "soap": 320}[settings.optimiser]
+        self.optimiser = Soap(self.arena, largest=largest)
         self.step, self.elapsed, self.pixels = 0, 0.0, 0
-        self.gradient = 0.0  # its usual norm; 0 until the first step
+        self.usual = torch.zeros((), device=self.device)
+        """The usual norm of the gradients; 0 until the first step."""
         if (folder / CHECKPOINT).exists():
             self._resume(folder / CHECKPOINT)
         self.run_model = (
@@ -136,141 +158,161 @@ class Trainer:
 
     # ------------------------------------------------------------------------------ steps
 
-    def run(self, report=print, save_every: float = 600.0) -> None:
-        """Trains until the budget is used, saving every `save_every` seconds, then exports."""
+    def run(
+        self,
+        report: Callable[[str], object] = print,
+        save_every: float = 600.0,
+        exports: bool = True,
+    ) -> None:
+        """Trains until the budget is used, saving every `save_every` seconds and when interrupted,
+        then exports."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self.revived:
-            report(f"restarted, because most of their units were silent: {', '.join(self.revived)}")
+        try:
+            self._train(report, save_every)
+        except KeyboardInterrupt:
+            self.save(self.folder / CHECKPOINT)
+            raise
+        self.save(self.folder / CHECKPOINT)
+        if not exports:
+            return
+        self.export()
+        if not draw(self.folder / LOG, self.folder / CURVE):
+            report(f"no {CURVE}: matplotlib is not installed")
+
+    def _train(self, report: Callable[[str], object], save_every: float) -> None:
         last = saved = shown = time.monotonic()
-        window: list[Tensor] = []
-        seen = self.pixels
+        sums, steps, seen = torch.zeros(4, device=self.device), 0, self.pixels
         while self.progress < 1:
             decaying = self.progress >= 1 - self.settings.decay
             if decaying and not (self.folder / TRUNK).exists():
                 self.save(self.folder / TRUNK)
-            window.append(self.train_step(decaying))
+            sums += self.train_step(decaying)
+            steps += 1
             now = time.monotonic()
             self.elapsed, last = self.elapsed + now - last, now
-            if now - shown >= 30 or self.progress >= 1:
-                speed = (self.pixels - seen) / 1e6 / (now - shown)
-                report(self._log(torch.stack(window).mean(0).tolist(), speed))
-                window, shown, seen = [], now, self.pixels
-            if now - saved >= save_every:
+            if now - shown < _SHOW and self.progress < 1:
+                continue
+            means = (sums / steps).tolist()  # waits for the device
+            now = time.monotonic()
+            speed = (self.pixels - seen) / 1e6 / (now - shown)
+            validation = None
+            if now - saved >= save_every or self.progress >= 1:
+                validation = self.validate()
                 self.save(self.folder / CHECKPOINT)
                 saved = now
-        self.save(self.folder / CHECKPOINT)
-        self.export()
-        if not draw(self.folder / LOG, self.folder / CURVE):
-            report(f"no {CURVE}: matplotlib is not installed")
+            report(self._log(means, speed, validation))
+            sums, steps, seen, shown = torch.zeros_like(sums), 0, self.pixels, time.monotonic()
 
     def train_step(self, decaying: bool) -> Tensor:
         """One optimiser step. Returns (loss, bpp, mse, gradient norm) of the batch, detached."""
         s = self.settings
         size = s.decay_crop if decaying else s.crop
         batch = max(1, s.batch * s.crop**2 // size**2)
-        x = self.sampler(batch, size).to(self.device, non_blocking=True)
-        quality = opposite_qualities(batch, self.generator)
+        x = self.sampler(batch, size)
+        quality = spread_qualities(batch, self.sampler.generator)
         if s.quality is not None:
             quality.fill_(s.quality)
-        quality = quality.to(self.device)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self._rate()
         bf16 = s.bf16 and not (decaying and self.step % _FLOAT_EVERY == 0)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            out = self.run_model(x, quality)
-        quality = quality.repeat_interleave(batch // len(quality))
-        loss = rate_distortion(out, x, quality)
-        weights_ = balance(quality)
-        self.optimiser.zero_grad(set_to_none=True)
-        (loss.loss * weights_).mean().backward()
-        norm = nn.utils.get_total_norm(
-            [p.grad for p in self.model.parameters() if p.grad is not None]
-        )
-        length = norm.item()
-        usual = self.gradient or length
-        # Not to one norm for all: gradients of the highest qualities are the longest.
-        nn.utils.clip_grads_with_norm_(self.model.parameters(), s.clip * usual, norm)
-        if math.isfinite(length) and length < _SPIKE * usual:
-            self.gradient = 0.98 * usual + 0.02 * length
-            self.optimiser.step()
-            self.average.update_parameters(self.model)
-        self.step += 1
-        self.pixels += x.shape[0] * size**2
-        means = (loss.loss.mean(), loss.bpp.mean(), loss.mse.mean(), norm)
-        return torch.stack([m.detach().float() for m in means])
+        self.model.precision = torch.bfloat16 if bf16 else torch.float32
+        loss = rate_distortion(self.run_model(x, quality), x, quality)
+        gradients = self.arena.gradients.zero_()
+        (loss.loss * balance(quality)).mean().backward()
+        with torch.no_grad():
+            norm = gradients.norm()
+            usual = torch.where(self.usual > 0, self.usual, norm)
+            follow = torch.isfinite(norm) & (norm < _SPIKE * usual)
+            # Not to one norm for all: gradients of the highest qualities are the longest.
+            gradients.mul_((s.clip * usual / norm).clamp(max=1))
+            gradients.masked_fill_(~follow, 0)
+            self.optimiser.step(self._rate())
+            self.usual = torch.where(follow, torch.lerp(usual, norm, 0.02), usual)
+            self.average.lerp_(self.arena.values, 1 - s.ema)
+            self.step += 1
+            self.pixels += batch * size**2
+            means = (loss.loss.mean(), loss.bpp.mean(), loss.mse.mean(), norm)
+            return torch.stack([m.detach().float() for m in means])
 
-    def _probe(self) -> tuple[Tensor, Tensor]:
-        """The same crops every time, one in six at each quality, to see which units are silent."""
-        x = torch.cat(self._fixed_crops(self.settings.crop, _QUALITIES))
-        return x, torch.arange(1.0, _QUALITIES + 1).repeat(len(x) // _QUALITIES)
-
-    def _fixed_crops(self, size: int, batches: int) -> list[Tensor]:
-        """`calibration_crops` of the run's photographs, on the CPU."""
-        photographs = [p.cpu() for p in self.sampler.photographs]
-        return calibration_crops(photographs, size, batches)
+    @torch.no_grad()
+    def validate(self) -> float:
+        """The mean over the qualities of ln(loss), of averaged weights on photographs held out."""
+        trained = self.arena.values.clone()
+        precision = self.model.precision
+        self.arena.values.copy_(self.average)
+        self.model.eval()
+        logs = []
+        for q in range(1, _QUALITIES + 1):
+            losses = []
+            for x in self.held_out.split(6):
+                quality = torch.full((len(x),), float(q), device=self.device)
+                losses.append(rate_distortion(self.model(x, quality), x, quality).loss)
+            logs.append(torch.cat(losses).mean().log())
+        self.model.train()
+        self.model.precision = precision
+        self.arena.values.copy_(trained)
+        return torch.stack(logs).mean().item()
 
     # -------------------------------------------------------------------------- on disk
+
+    def _state(self, values: Tensor) -> dict[str, Tensor]:
+        """The model's state with these values in place of its own."""
+        trained = self.arena.values.clone()
+        self.arena.values.copy_(values)
+        state = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.arena.values.copy_(trained)
+        return state
 
     def save(self, path: Path) -> None:
         """Everything needed to go on, written whole or not at all."""
         state = {
             "settings": asdict(self.settings),
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
+            "model": self._state(self.arena.values),
+            "average": self._state(self.average),
             "optimiser": self.optimiser.state_dict(),
-            "generator": self.generator.get_state(),
+            "generator": self.sampler.generator.get_state(),
             "random": torch.get_rng_state(),
-            "revived": self.revived,
-            "counters": {
-                name: getattr(self, name) for name in ("step", "elapsed", "pixels", "gradient")
-            },
+            "usual": self.usual,
+            "counters": {name: getattr(self, name) for name in ("step", "elapsed", "pixels")},
         }
         temporary = path.with_suffix(".part")
         torch.save(state, temporary)
         temporary.replace(path)
 
     def _resume(self, path: Path) -> None:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if state["settings"]["model"] != self.info.name:
             raise UsageError(f"{path} is a run of {state['settings']['model']}")
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
+        with torch.no_grad():
+            self.model.load_state_dict(state["average"])
+            self.average.copy_(self.arena.values)
+            self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"])
+        self.sampler.generator.set_state(state["generator"])
         torch.set_rng_state(state["random"])
-        self.revived = state.get("revived", [])
+        self.usual = state["usual"].to(self.device)
         for name, value in state["counters"].items():
             setattr(self, name, value)
 
-    def export(self) -> Path:
-        """Ships the averaged weights: tails of z fitted, entropy networks in integers, tables of y
-        fitted to what these code, the rest in float16."""
-        model = build(self.info)
-        model.load_state_dict(self.average.module.state_dict())
-        silent = silent_shares(model, *self._probe())
-        model.entropy_bottleneck.fit_quantiles()
-        model.update()
-        make_coding(model, self._fixed_crops(self.settings.decay_crop, BATCHES))
-        path = self.folder / store.file_name(self.info, 1)
-        weights.save(model, path)
-        settings = asdict(self.settings) | {"data": Path(self.settings.data).name}
-        record = {
-            "settings": settings,
-            "photographs": len(self.sampler.photographs),
+    def record(self) -> dict[str, Any]:
+        """How the weights were trained, for the manifest."""
+        return {
+            "settings": asdict(self.settings) | {"data": Path(self.settings.data).name},
+            "photographs": len(self.photographs),
             "steps": self.step,
             "minutes": round(self.elapsed / 60, 1),
             "megapixels": round(self.pixels / 1e6),
             "started_from": self.start,
-            "restarted": self.revived,
-            "silent": round(max(silent.values()), 3),
         }
-        (self.folder / TRAINING).write_text(json.dumps(record, indent=1) + "\n")
-        return path
 
-    def _log(self, means: list[float], speed: float) -> str:
+    def export(self) -> Path:
+        """Ships the averaged weights."""
+        s = self.settings
+        (self.folder / TRAINING).write_text(json.dumps(self.record(), indent=1) + "\n")
+        average = self._state(self.average)
+        return export(self.info, average, self.photographs, s.decay_crop, self.folder)
+
+    def _log(self, means: list[float], speed: float, validation: float | None) -> str:
         """speed: megapixels a second."""
         loss, bpp, mse, norm = means
-        psnr = 10 * math.log10(255**2 / mse)
         row = {
             "step": self.step,
             "minutes": round(self.elapsed / 60, 2),
@@ -279,8 +321,9 @@ class Trainer:
             "rate": f"{self._rate():.2e}",
             "loss": round(loss, 4),
             "bpp": round(bpp, 4),
-            "psnr": round(psnr, 2),
+            "psnr": round(10 * math.log10(255**2 / mse), 2),
             "gradient": round(norm, 2),
+            "held_out": "" if validation is None else round(validation, 4),
         }
         path = self.folder / LOG
         new = not path.exists()
@@ -292,15 +335,24 @@ class Trainer:
         return "  ".join(f"{k} {v}" for k, v in row.items())
 
 
-def _optimiser(model: CompressionModel, settings: Settings) -> torch.optim.Optimizer:
-    if settings.optimiser == "adam":
-        return torch.optim.Adam(model.parameters(), lr=settings.rate)
-    layers = nn.Conv2d, nn.ConvTranspose2d, nn.Linear
-    weights_ = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, layers)}
-    rotated: list[Tensor] = [p for n, p in model.named_parameters() if n in weights_]
-    if model.tilt is not None:
-        rotated += [slope for n, slope in model.tilt.items() if n in weights_]
-    return Soap(model.parameters(), rotated, lr=settings.rate)
+def export(
+    info: registry.ModelInfo,
+    state: dict[str, Tensor],
+    photographs: list[Tensor],
+    crop: int,
+    folder: Path,
+) -> Path:
+    """Writes weights with these parameters into `folder`: tails of z fitted, what decides
+    probabilities in integers, tables of y fitted to what these code, the rest in float16."""
+    model = build(info)
+    model.load_state_dict(state, strict=False)
+    model.eval()
+    model.entropy_bottleneck.fit_quantiles()
+    model.update()
+    make_coding(model, calibration_crops(photographs, crop, BATCHES))
+    path = folder / store.file_name(info, 1)
+    weights.save(model, path)
+    return path
 
 
 def _trained_state(info: registry.ModelInfo, path: Path) -> dict[str, Tensor]:

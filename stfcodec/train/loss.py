@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -24,33 +25,43 @@ class SampleLoss(NamedTuple):
     """In units of grey levels squared (0…255²)."""
 
 
+@cache
+def _log_lambdas(device: torch.device) -> Tensor:
+    """(6,): sent to the device once, as sending waits."""
+    return torch.tensor(LAMBDAS).log().to(device)
+
+
 def lambdas_of(quality: Tensor) -> Tensor:
     """λ at fractional qualities in 1…6, geometrically interpolated. (B,) -> (B,)"""
-    table = torch.tensor(LAMBDAS, device=quality.device).log()
+    table = _log_lambdas(quality.device)
     lower = (quality.floor().long() - 1).clamp(0, len(LAMBDAS) - 2)
     return torch.lerp(table[lower], table[lower + 1], quality - 1 - lower).exp()
 
 
-def opposite_qualities(batch: int, generator: torch.Generator) -> Tensor:
-    """(2,) where the batch can be halved, else (1,): each half passes through transforms of its
-    own. The two are opposite, so that every step sees both sides of the tilt."""
-    quality = MIN_QUALITY + (MAX_QUALITY - MIN_QUALITY) * torch.rand(1, generator=generator)
-    return quality if batch % 2 else torch.cat([quality, MIN_QUALITY + MAX_QUALITY - quality])
+def spread_qualities(batch: int, generator: torch.Generator) -> Tensor:
+    """(B,) random qualities, one from each B-th part of 1…6: losses differ so much between them
+    that qualities drawn apart would make one step's gradient unlike the next one's."""
+    device = generator.device
+    places = torch.arange(batch, device=device)
+    shares = (places + torch.rand(batch, generator=generator, device=device)) / batch
+    return MIN_QUALITY + (MAX_QUALITY - MIN_QUALITY) * shares
 
 
 def rate_distortion(out: dict, x: Tensor, quality: Tensor) -> SampleLoss:
     """out: what a model's forward returns; x: (B, 3, H, W) in 0…1; quality: (B,)."""
     pixels = x.shape[2] * x.shape[3]
     y_bits, z_bits = (
-        -torch.log2(out["likelihoods"][name].float().clamp(min=_FLOOR)).flatten(1).sum(1)
+        -torch.log2(out["likelihoods"][name].float().clamp(min=_FLOOR)).sum((1, 2, 3))
         for name in ("y", "z")
     )
-    mse = (out["x_hat"].float() - x).square().flatten(1).mean(1) * 255**2
+    # A norm goes over the pixels once each way, whatever their layout.
+    distance = torch.linalg.vector_norm(out["x_hat"].float() - x, dim=(1, 2, 3))
+    mse = distance.square() * (255**2 / (3 * pixels))
     bpp = (y_bits + z_bits) / pixels
     return SampleLoss(lambdas_of(quality) * mse + bpp, bpp, mse)
 
 
 def balance(quality: Tensor) -> Tensor:
-    """(B,) weights of the samples, with mean about 1 over the qualities."""
-    weights = torch.tensor(LAMBDAS, device=quality.device) ** -_BALANCE
-    return lambdas_of(quality) ** -_BALANCE / weights.mean()
+    """(B,) weights of the samples, with mean 1 over the whole qualities."""
+    mean = sum(lmbda**-_BALANCE for lmbda in LAMBDAS) / len(LAMBDAS)
+    return lambdas_of(quality) ** -_BALANCE / mean

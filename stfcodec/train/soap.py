@@ -9,127 +9,134 @@ Zhu, "Leveraging second-order curvature for efficient learned image compression"
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-_LARGEST = 256
-"""A side with more channels keeps its own basis: rotating it would cost more than the step."""
+from stfcodec.train.arena import Arena, Matrices
 
-_EVERY = 10
-"""Steps between two looks at the basis."""
-
-_STATISTICS = 2
-"""Steps between two samples of the second moments."""
-
-_EPS = 1e-8
+_Sides = dict[str, tuple[Tensor, Tensor]]
+"""left and right, where a side is rotated: second moments and basis, each (count, width, width)."""
 
 
-class Soap(torch.optim.Optimizer):
-    """Adam; the weights of convolutions and linear layers are seen as (out, taps, in) and rotated.
+class Soap:
+    """Adam on an arena's values, rotated where `largest` allows: with `largest` 0, plain Adam.
 
-    parameters: all of them. rotated: those with two channel sides, (a, b) or (a, b, k, k). State
-    is tensors only, so that checkpoints load with weights_only.
+    Nothing here waits for the device.
     """
 
     def __init__(
         self,
-        parameters: Iterable[Tensor],
-        rotated: Iterable[Tensor],
-        lr: float,
+        arena: Arena,
         betas: tuple[float, float] = (0.95, 0.99),
+        largest: int = 320,
+        renew: int = 25,
+        statistics: int = 4,
     ) -> None:
-        chosen = {id(p) for p in rotated}
-        groups: list[dict] = [{"params": [], "rotate": True}, {"params": [], "rotate": False}]
-        for p in parameters:
-            groups[id(p) not in chosen]["params"].append(p)
-        super().__init__([g for g in groups if g["params"]], {"lr": lr, "betas": betas})
+        """largest: a side with more channels keeps its own basis, as rotating it would cost too
+        much. renew: steps between two looks at the bases; statistics: between two samples of the
+        second moments."""
+        self.arena, self.beta = arena, betas[1]
+        self.renew, self.every = renew, statistics
+        self.steps = 0
+        # What Adam moves is 0 before each step and its update, rotated, after it.
+        self.moved = nn.Parameter(torch.zeros_like(arena.values))
+        self.moved.grad = torch.zeros_like(arena.values)
+        self.adam = torch.optim.Adam([self.moved], betas=betas, fused=True)
+        self.sides: list[_Sides] = []
+        for m in arena.matrices:
+            sides: _Sides = {}
+            for side, width in (("left", m.out), ("right", m.into)):
+                if width <= largest:
+                    eye = torch.eye(width, device=arena.values.device)
+                    basis = eye.repeat(m.number, 1, 1)
+                    sides[side] = (torch.zeros_like(basis), basis)
+            self.sides.append(sides)
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step along the gradients that are there."""
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    gradient = _matrices(p.grad) if group["rotate"] else p.grad
-                    update = self._update(self.state[p], gradient, group["betas"])
-                    p.sub_(_weights(update, p) if group["rotate"] else update, alpha=group["lr"])
+    def step(self, rate: float) -> None:
+        """One step along the gradients."""
+        self.steps += 1
+        watching = self.steps % self.every == 1 or self.steps % self.renew == 0
+        assert self.moved.grad is not None
+        rotated = self.moved.grad.copy_(self.arena.gradients)
+        for m, sides in zip(self.arena.matrices, self.sides, strict=True):
+            if not sides:
+                continue
+            gradient = m.of(self.arena.gradients)
+            if watching:
+                self._watch(m, sides, gradient)
+            m.of(rotated).copy_(_rotate(gradient, sides))
+        self.moved.zero_()
+        self.adam.param_groups[0]["lr"] = rate
+        self.adam.step()
+        for m, sides in zip(self.arena.matrices, self.sides, strict=True):
+            if sides:
+                update = m.of(self.moved)
+                update.copy_(_rotate(update, sides, back=True))
+        self.arena.values.add_(self.moved)
 
-    @staticmethod
-    def _update(state: dict, gradient: Tensor, betas: tuple[float, float]) -> Tensor:
-        """Adam's update of one parameter, in its basis, turned back."""
-        if not state:
-            state["step"] = torch.zeros(())
-            state["mean"] = torch.zeros_like(gradient)
-            state["square"] = torch.zeros_like(gradient)
-        state["step"] += 1
-        step = int(state["step"])
-        if gradient.ndim == 3:
-            _watch(state, gradient, step, betas[1])
-            gradient = _rotate(gradient, state)
-        mean = state["mean"].lerp_(gradient, 1 - betas[0])
-        square = state["square"].lerp_(gradient.square(), 1 - betas[1])
-        scale = (1 - betas[1] ** step) ** 0.5 / (1 - betas[0] ** step)
-        update = mean / square.sqrt().add_(_EPS) * scale
-        return _rotate(update, state, back=True) if update.ndim == 3 else update
+    def _watch(self, m: Matrices, sides: _Sides, gradient: Tensor) -> None:
+        """Averages the second moments of both sides; turns the bases towards their eigenvectors."""
+        first = self.steps == 1
+        renewing = first or self.steps % self.renew == 0
+        weight = 1.0 if first else 1 - self.beta**self.every
+        old = dict(sides)
+        for side, (moment, basis) in old.items():
+            rows = gradient if side == "left" else gradient.transpose(1, 3)
+            rows = rows.flatten(2)
+            moment.lerp_(rows @ rows.transpose(1, 2), weight)
+            if first:
+                sides[side] = moment, _eigenvectors(moment)
+            elif renewing:
+                sides[side] = moment, self._improve(m, side, moment, basis)
+        if renewing and not first:
+            mean = m.of(self.adam.state[self.moved]["exp_avg"])
+            mean.copy_(_rotate(_rotate(mean, old, back=True), sides))
 
-
-def _matrices(weight: Tensor) -> Tensor:
-    """(a, b) or (a, b, k, k) -> (a, k·k, b); no copy where it is channels-last."""
-    return weight.flatten(2).transpose(1, 2) if weight.ndim == 4 else weight[:, None]
-
-
-def _weights(matrices: Tensor, like: Tensor) -> Tensor:
-    """The inverse of `_matrices`, in the shape of `like`."""
-    return matrices.transpose(1, 2).reshape(like.shape) if like.ndim == 4 else matrices[:, 0]
-
-
-def _rotate(x: Tensor, state: dict, back: bool = False) -> Tensor:
-    """x (a, taps, b) into the basis, leftᵀ · x · right, or back; a side without a basis stays."""
-    left, right = state.get("left_basis"), state.get("right_basis")
-    if back:
-        left, right = (None if q is None else q.T for q in (left, right))
-    if left is not None:
-        x = (left.T @ x.reshape(len(x), -1)).view(x.shape)
-    return x if right is None else x @ right
-
-
-def _watch(state: dict, gradient: Tensor, step: int, beta: float) -> None:
-    """Averages the second moments of both sides; turns the basis towards their eigenvectors."""
-    renew = step % _EVERY == 0
-    if step > 1 and step % _STATISTICS and not renew:
-        return
-    new: dict[str, Tensor] = {}
-    for side, dim in (("left", 0), ("right", 2)):
-        if gradient.shape[dim] > _LARGEST or gradient.shape[dim] < 2:
-            continue
-        rows = gradient.movedim(dim, 0).flatten(1)
-        moment = rows @ rows.T
-        if step == 1:
-            state[f"{side}_moment"] = moment
-            state[f"{side}_basis"] = _eigenvectors(moment)
+    def _improve(self, m: Matrices, side: str, moment: Tensor, basis: Tensor) -> Tensor:
+        """One step of orthogonal iteration, largest eigenvalue first; the squares follow the
+        order."""
+        moved = moment @ basis
+        order = (basis * moved).sum(1).argsort(1, descending=True)
+        square = m.of(self.adam.state[self.moved]["exp_avg_sq"])
+        if side == "left":
+            square.copy_(square.gather(1, order[:, :, None, None].expand_as(square)))
         else:
-            state[f"{side}_moment"].lerp_(moment, 1 - beta**_STATISTICS)
-            if renew:
-                new[side] = _improve(state, side, dim)
-    if new:
-        mean = _rotate(state["mean"], state, back=True)
-        state.update({f"{side}_basis": basis for side, basis in new.items()})
-        state["mean"] = _rotate(mean, state)
+            square.copy_(square.gather(3, order[:, None, None, :].expand_as(square)))
+        return torch.linalg.qr(moved.gather(2, order[:, None, :].expand_as(moved)))[0]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "steps": self.steps,
+            "adam": self.adam.state_dict(),
+            "sides": [{k: list(v) for k, v in s.items()} for s in self.sides],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.steps = state["steps"]
+        self.adam.load_state_dict(state["adam"])
+        device = self.moved.device
+        self.sides = [
+            {k: (a.to(device), b.to(device)) for k, (a, b) in s.items()} for s in state["sides"]
+        ]
+
+
+def _rotate(x: Tensor, sides: _Sides, back: bool = False) -> Tensor:
+    """x (n, out, taps, in) into the bases, leftᵀ · x · right, or back."""
+    if "left" in sides:
+        left = sides["left"][1]
+        x = ((left if back else left.transpose(1, 2)) @ x.flatten(2)).view(x.shape)
+    if "right" in sides:
+        right = sides["right"][1]
+        x = (x.flatten(1, 2) @ (right.transpose(1, 2) if back else right)).view(x.shape)
+    return x
 
 
 def _eigenvectors(moment: Tensor) -> Tensor:
     """Columns, largest eigenvalue first. One batch's gradient may be of low rank, or zero."""
-    share = moment.double() / moment.trace().clamp(min=1e-30)
-    share.diagonal().add_(1e-6)
-    return torch.linalg.eigh(share)[1].flip(1).to(moment.dtype).contiguous()
-
-
-def _improve(state: dict, side: str, dim: int) -> Tensor:
-    """One step of orthogonal iteration, largest eigenvalue first; the squares follow the order."""
-    moment, basis = state[f"{side}_moment"], state[f"{side}_basis"]
-    moved = moment @ basis
-    order = (basis * moved).sum(0).argsort(descending=True)
-    state["square"] = state["square"].index_select(dim, order)
-    return torch.linalg.qr(moved[:, order])[0]
+    trace = moment.diagonal(dim1=1, dim2=2).sum(1).clamp(min=1e-30)
+    share = moment.double() / trace[:, None, None]
+    share.diagonal(dim1=1, dim2=2).add_(1e-6)
+    return torch.linalg.eigh(share)[1].flip(2).to(moment.dtype).contiguous()

@@ -1,0 +1,123 @@
+"""Residual blocks of the lite models: a norm and a mixer of positions, a norm and an MLP.
+
+Maps are (B, H, W, C). Every layer computes in the precision of the map that it is given, whatever
+its own weights are stored in. Last layers of branches start at zero, so that a block starts as the
+identity.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stfcodec.models.attention import WindowAttention, windowed_attention
+from stfcodec.models.layers import Linear
+
+
+class Convolution(nn.Conv2d):
+    """k×k convolution of (B, H, W, C), padded so that stride 1 keeps the size."""
+
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, groups: int = 1
+    ) -> None:
+        super().__init__(c_in, c_out, kernel, stride, padding=kernel // 2, groups=groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.bias is not None
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        y = self._conv_forward(x.permute(0, 3, 1, 2), weight, bias)
+        return y.permute(0, 2, 3, 1)
+
+
+class Norm(nn.LayerNorm):
+    """Layer normalisation over channels, with a weight and no bias. x: (B, H, W, dim)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), None, self.eps)
+
+
+class DepthwiseMixer(nn.Module):
+    """1×1, depthwise 3×3, GELU, 1×1."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.enter = Linear(dim, dim)
+        self.depthwise = Convolution(dim, dim, groups=dim)
+        self.leave = zeroed(Linear(dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.leave(F.gelu(self.depthwise(self.enter(x))))
+
+
+class AttentionMixer(nn.Module):
+    """Attention in windows, which lie shifted by `shift` (Swin, §3.2)."""
+
+    def __init__(self, dim: int, window: int, shift: int = 0) -> None:
+        super().__init__()
+        self.window, self.shift = window, shift
+        self.attn = WindowAttention(dim, window, dim // _HEAD)
+        zeroed(self.attn.proj)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return windowed_attention(x, self.attn, self.window, self.shift)
+
+
+_HEAD = 32
+"""Channels of an attention head: what matrix units take at a time."""
+
+
+class Mlp(nn.Module):
+    """1×1 to twice the channels, GELU, 1×1 back."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.fc1 = Linear(dim, 2 * dim)
+        self.fc2 = zeroed(Linear(2 * dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Residual(nn.Module):
+    """x + branch(norm(x)). x: (B, H, W, dim), same out."""
+
+    def __init__(self, dim: int, branch: nn.Module) -> None:
+        super().__init__()
+        self.norm = Norm(dim)
+        self.branch = branch
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(self.norm(x))
+
+
+def block(dim: int, mixer: nn.Module) -> nn.Sequential:
+    """What a transformer has in each layer, whatever mixes the positions."""
+    return nn.Sequential(Residual(dim, mixer), Residual(dim, Mlp(dim)))
+
+
+_L = TypeVar("_L", nn.Linear, Convolution)
+
+
+def zeroed(layer: _L) -> _L:
+    """The layer, with weights and bias 0."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def shuffle(x: Tensor, r: int) -> Tensor:
+    """(B, H, W, r·r·C) -> (B, r·H, r·W, C); the r·r positions vary slowest, row by row."""
+    B, H, W, _ = x.shape
+    return x.view(B, H, W, r, r, -1).transpose(2, 3).reshape(B, r * H, r * W, -1)
+
+
+def unshuffle(x: Tensor, r: int) -> Tensor:
+    """The inverse of `shuffle`."""
+    B, H, W, C = x.shape
+    return x.reshape(B, H // r, r, W // r, r, C).transpose(2, 3).reshape(B, H // r, W // r, -1)

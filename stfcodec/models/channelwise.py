@@ -1,0 +1,183 @@
+"""The entropy model of the published networks: hyper-prior and channel-wise autoregressive context.
+
+Source: Minnen & Singh, "Channel-wise autoregressive entropy models" (ICIP 2020), as used by the
+paper (§3.4).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from stfcodec.models.integer import NETWORKS, IntegerEntropy
+from stfcodec.models.layers import conv3x3, subpel3x3
+from stfcodec.models.model import Code, CompressionModel, noisy
+from stfcodec.models.priors import EntropyBottleneck, ste_round
+from stfcodec.models.registry import MAX_QUALITY, EntropyWidths
+
+ENTROPY_PARTS = frozenset({
+    "h_a", "h_mean_s", "h_scale_s", "cc_mean_transforms", "cc_scale_transforms", "lrp_transforms",
+    "entropy_bottleneck", "gaussian_conditional", "integer",
+})  # fmt: skip
+
+
+def _context_transforms(widths: EntropyWidths, own_slices: int = 0) -> nn.ModuleList:
+    """One per slice: from y's channels and the decoded slices it sees to one slice's channels,
+    by 3×3 convolutions with GELU between them. `own_slices`: whether it sees its own slice too."""
+    channels = widths.latents // widths.slices
+    transforms = nn.ModuleList()
+    for i in range(widths.slices):
+        seen = min(i, widths.support) + own_slices
+        layers: list[nn.Module] = []
+        for a, b in pairwise((widths.latents + channels * seen, *widths.context, channels)):
+            layers += [conv3x3(a, b), nn.GELU()]
+        transforms.append(nn.Sequential(*layers[:-1]))
+    return transforms
+
+
+def _hyper_analysis(w: tuple[int, ...]) -> nn.Sequential:
+    return nn.Sequential(
+        conv3x3(w[0], w[1]), nn.GELU(),
+        conv3x3(w[1], w[2]), nn.GELU(),
+        conv3x3(w[2], w[3], stride=2), nn.GELU(),
+        conv3x3(w[3], w[4]), nn.GELU(),
+        conv3x3(w[4], w[5], stride=2),
+    )  # fmt: skip
+
+
+def _hyper_synthesis(w: tuple[int, ...]) -> nn.Sequential:
+    return nn.Sequential(
+        conv3x3(w[0], w[1]), nn.GELU(),
+        subpel3x3(w[1], w[2]), nn.GELU(),
+        conv3x3(w[2], w[3]), nn.GELU(),
+        subpel3x3(w[3], w[4]), nn.GELU(),
+        conv3x3(w[4], w[5]),
+    )  # fmt: skip
+
+
+class ChannelwiseModel(CompressionModel):
+    """Transforms (in subclasses) around the channel-wise entropy model."""
+
+    integer_replaces = NETWORKS
+
+    def __init__(self, widths: EntropyWidths) -> None:
+        super().__init__()
+        self.widths, self.slices, self.support = widths, widths.slices, widths.support
+        self.h_a = _hyper_analysis(widths.h_a)
+        self.h_mean_s = _hyper_synthesis(widths.h_s)
+        self.h_scale_s = _hyper_synthesis(widths.h_s)
+        self.cc_mean_transforms = _context_transforms(widths)
+        self.cc_scale_transforms = _context_transforms(widths)
+        self.lrp_transforms = _context_transforms(widths, own_slices=1)
+        self.entropy_bottleneck = EntropyBottleneck(widths.hyper_latents)
+
+    @property
+    def transforms(self) -> frozenset[str]:
+        return frozenset(n for n, _ in self.named_children() if n not in ENTROPY_PARTS)
+
+    def new_integer(self) -> IntegerEntropy:
+        return IntegerEntropy(self.widths)
+
+    def dequantise(self) -> None:
+        assert self.integer is not None
+        self.integer.dequantise_into(self)
+
+    @abstractmethod
+    def precise_layers(self) -> tuple[nn.Module, ...]:
+        """The layers that need more than bfloat16's 8 bits, those that read or write pixels among
+        them."""
+
+    def set_precision(self, precision: torch.dtype) -> None:
+        self.precision = precision
+        kept = {m for layer in self.precise_layers() for m in layer.modules()}
+        for name in (*self.transforms, "h_a"):
+            for m in self.get_submodule(name).modules():
+                if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and m not in kept:
+                    m.to(precision)
+
+    @property
+    def _is_float(self) -> bool:
+        """Training lowers by autocast."""
+        return self.training or self.precision == torch.float32
+
+    def _lower(self, x: Tensor) -> Tensor:
+        """x as the inner layers of the transforms want it."""
+        return x if self._is_float else x.to(self.precision)
+
+    def _raise(self, x: Tensor) -> Tensor:
+        """x as `precise_layers` want it."""
+        return x if self._is_float else x.float()
+
+    def hyper_analysis(self, y: Tensor) -> Tensor:
+        # Strides choose a convolution's algorithm and so its last bits: they are always the same.
+        y = y.contiguous(memory_format=torch.channels_last)
+        return self.h_a(self._lower(y)).float()
+
+    # ------------------------------------------------------------------ the slice loop
+
+    def _decode_slices(self, z_hat: Tensor, code: Code) -> Tensor:
+        """ŷ (B, M, h, w) from ẑ. `code(slice, mean, scale)` returns that slice before LRP."""
+        means, scales = self.h_mean_s(z_hat), self.h_scale_s(z_hat)
+        decoded: list[Tensor] = []
+        for i in range(self.slices):
+            seen = decoded[: self.support]
+            mean_support = torch.cat([means, *seen], 1)
+            scale_support = torch.cat([scales, *seen], 1)
+            mean = self.cc_mean_transforms[i](mean_support)
+            scale = self.cc_scale_transforms[i](scale_support)
+            y_hat = code(i, mean, scale)
+            lrp = self.lrp_transforms[i](torch.cat([mean_support, y_hat], 1))
+            decoded.append(y_hat + 0.5 * torch.tanh(lrp))
+        return torch.cat(decoded, 1)
+
+    def gains(self, quality: Tensor | float, y: Tensor) -> tuple[Tensor, Tensor]:
+        one = torch.ones(1, 1, 1, 1, device=y.device)
+        return one, one
+
+    def forward(self, x: Tensor, quality: Tensor | float = MAX_QUALITY) -> dict:
+        lowers = self.training and self.precision == torch.bfloat16
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=lowers):
+            return super().forward(x, quality)
+
+    def estimate(
+        self,
+        y: Tensor,
+        quality: Tensor | float,
+        rounding: Callable[[Tensor], Tensor] = ste_round,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        # Under autocast only the transforms run in low precision: rounding needs y's last bits.
+        with torch.autocast(y.device.type, enabled=False):
+            z = self.hyper_analysis(y)
+            medians = self.entropy_bottleneck.medians()
+            z_hat = ste_round(z - medians) + medians
+            z_seen = noisy(z) if self.training else z_hat
+            z_likelihoods = self.entropy_bottleneck.likelihood(z_seen)
+            y_likelihoods: list[Tensor] = []
+            targets = self.passes(y)
+
+            def code(i: int, mean: Tensor, scale: Tensor) -> Tensor:
+                rounded = rounding(targets[i] - mean)
+                residual = noisy(targets[i]) - mean if self.training else rounded
+                y_likelihoods.append(self.gaussian_conditional.likelihood(residual, scale))
+                return rounded + mean
+
+            y_hat = self._decode_slices(z_hat, code)
+            return y_hat, torch.cat(y_likelihoods, 1), z_likelihoods
+
+    # -------------------------------------------------------------------------- coding
+
+    def passes(self, y: Tensor) -> Sequence[Tensor]:
+        return y.chunk(self.slices, 1)
+
+    def decode_symbols(self, z_symbols: Tensor, quality: float, code: Code) -> Tensor:
+        if self.integer is not None:
+            return self.integer.decode_slices(z_symbols, code)
+
+        def code_float(i: int, mean: Tensor, scale: Tensor) -> Tensor:
+            return code(i, mean, self.gaussian_conditional.indexes(scale)) + mean
+
+        return self._decode_slices(z_symbols + self.entropy_bottleneck.medians(), code_float)

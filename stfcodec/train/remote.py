@@ -1,0 +1,253 @@
+"""A quarter of an hour on a borrowed GPU: python -m stfcodec.train.remote pack | run | collect.
+
+`pack` puts photographs into one small file. `run` is all that happens on the other machine, which
+has torch but no network and no more of this project than its source: unpack, test, find the
+quickest configuration, train until the clock says so, leave the results in small parts. `collect`
+joins them here and exports weights. docs/training.md has the commands and the minutes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import time
+import zipfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import torch
+from PIL import Image
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from stfcodec.errors import ImageError, UsageError
+from stfcodec.imageio import read_picture
+from stfcodec.models import registry
+from stfcodec.train.data import EXTENSIONS, load_photographs
+from stfcodec.train.loop import CHECKPOINT, LOG, TRAINING, TRUNK, Settings, Trainer, export
+
+PART = 15 << 20
+"""Bytes of what a run leaves in one file at most."""
+
+CONFIGURATIONS: tuple[dict, ...] = (
+    {"batch": 16},
+    {"batch": 32},
+    {"batch": 16, "compile": True},
+)
+"""What the probe tries, each in a process of its own."""
+
+
+@click.group()
+def main() -> None:
+    """A training run on a borrowed GPU."""
+
+
+@main.command()
+@click.argument("photographs", type=click.Path(exists=True, path_type=Path))
+@click.argument("pack", type=click.Path(path_type=Path))
+@click.option("--mebibytes", default=20.0, show_default=True, help="Size of the pack at most.")
+@click.option("--scale", default=0.6, show_default=True, help="Of the sides of photographs.")
+@click.option("--smallest", default=256, show_default=True, help="Side of a photograph at least.")
+def pack(photographs: Path, pack: Path, mebibytes: float, scale: float, smallest: int) -> None:
+    """Write PHOTOGRAPHS, made smaller, into one zip of AVIF files: the best quality that fits."""
+    pictures = []
+    for path in sorted(p for p in photographs.rglob("*") if p.suffix.lower() in EXTENSIONS):
+        try:
+            image = Image.fromarray(read_picture(path).pixels)
+        except ImageError:
+            continue
+        share = max(scale, smallest / min(image.size))
+        if share <= 1:
+            size = round(image.width * share), round(image.height * share)
+            pictures.append((path.stem, image.resize(size, Image.Resampling.LANCZOS)))
+    if not pictures:
+        raise UsageError(f"{photographs}: no picture of at least {smallest}x{smallest}")
+    sample = pictures[:: max(1, len(pictures) // 40)]
+    area = sum(i.width * i.height for _, i in pictures)
+    for quality in range(95, 40, -5):
+        pixels = sum(i.width * i.height for _, i in sample)
+        expected = sum(len(_avif(i, quality)) for _, i in sample) * area / pixels
+        if expected < 0.96 * mebibytes * 2**20:
+            break
+    with zipfile.ZipFile(pack, "w", zipfile.ZIP_STORED) as file:
+        for name, image in pictures:
+            file.writestr(f"{name}.avif", _avif(image, quality))
+    click.echo(
+        f"{pack}: {len(pictures)} photographs, {area / 1e6:.0f} megapixels, AVIF quality "
+        f"{quality}, {pack.stat().st_size / 2**20:.1f} MiB"
+    )
+    if pack.stat().st_size > mebibytes * 2**20:
+        raise UsageError(f"{pack} is larger than {mebibytes:g} MiB: lower --scale")
+
+
+def _avif(image: Image.Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "AVIF", quality=quality, subsampling="4:4:4", speed=8)
+    return buffer.getvalue()
+
+
+@main.command()
+@click.argument("pack", type=click.Path(exists=True, path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("-m", "--model", required=True)
+@click.option("--minutes", default=9.5, show_default=True, help="From now until all is written.")
+@click.option("--start", type=click.Path(exists=True, path_type=Path))
+@click.option("--device", default="cuda", show_default=True)
+@click.option("--rate", default=1e-3, show_default=True)
+@click.option("--decay", default=0.5, show_default=True)
+@click.option("--probe", default=15.0, show_default=True, help="Seconds for a configuration.")
+@click.option("--tests/--no-tests", default=True, show_default=True, help="The CUDA tests first.")
+@click.option("--tiny", is_flag=True, help="A rehearsal: two crops of 64² a step.")
+def run(
+    pack: Path,
+    out: Path,
+    model: str,
+    minutes: float,
+    start: Path | None,
+    device: str,
+    rate: float,
+    decay: float,
+    probe: float,
+    tests: bool,
+    tiny: bool,
+) -> None:
+    """All that happens on the other machine; OUT receives parts of at most 15 MiB."""
+    began = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as folder:
+        data = Path(folder) / "photographs"
+        with zipfile.ZipFile(pack) as file:
+            file.extractall(data)
+        _say(began, f"torch {torch.__version__}, {_machine(device)}")
+        if tests:
+            _test(began)
+        settings = Settings(
+            model=model, data=str(data), minutes=minutes, device=device, rate=rate, decay=decay
+        )
+        if tiny:
+            settings = replace(settings, batch=2, crop=64, decay_crop=64, warmup=2)
+        settings = replace(settings, **_fastest(settings, probe, start, began, tiny))
+        left = minutes - (time.monotonic() - began) / 60
+        # Loading the data again, validation and writing take what is left aside.
+        settings = replace(settings, minutes=max(0.1 * minutes, left - (0.05 if tiny else 0.6)))
+        trainer = Trainer(settings, Path(folder) / "run", start)
+        trainer.run(report=lambda line: _say(began, line), save_every=120, exports=False)
+        leave(trainer, out)
+    _say(began, f"left in {out}: {', '.join(sorted(p.name for p in out.iterdir()))}")
+
+
+def _say(began: float, line: str) -> None:
+    print(f"[{time.monotonic() - began:6.1f} s] {line}", flush=True)
+
+
+def _machine(device: str) -> str:
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def _test(began: float) -> None:
+    """What only a GPU can show; a failure is told, and the training goes on."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-k", "cuda", "tests"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        _say(began, "tests: " + " / ".join(done.stdout.strip().splitlines()[-8:]))
+    except (OSError, subprocess.TimeoutExpired) as error:
+        _say(began, f"tests: {error}")
+
+
+def _fastest(
+    settings: Settings, seconds: float, start: Path | None, began: float, tiny: bool
+) -> dict:
+    """The configuration with the most megapixels a second; one that fails or hangs is passed
+    over."""
+    best, found = 0.0, CONFIGURATIONS[0]
+    for configuration in CONFIGURATIONS[: 2 if tiny else None]:
+        tried = replace(settings, **({} if tiny else configuration), limit=40)
+        command = [
+            sys.executable,
+            "-m",
+            "stfcodec.train.remote",
+            "probe",
+            json.dumps(asdict(tried)),
+        ]
+        command += [str(seconds)] + ([str(start)] if start else [])
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=60 + 2 * seconds, check=True
+            )
+            speed = float(done.stdout.split()[-1])
+        except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+            tail = (getattr(error, "stderr", None) or "").strip()[-300:]
+            _say(began, f"probe {configuration}: failed ({type(error).__name__}) {tail}")
+            continue
+        _say(began, f"probe {configuration}: {speed:.2f} megapixels a second")
+        if speed > best:
+            best, found = speed, configuration
+    return {} if tiny else found
+
+
+@main.command(hidden=True)
+@click.argument("settings")
+@click.argument("seconds", type=float)
+@click.argument("start", type=click.Path(path_type=Path), required=False)
+def probe(settings: str, seconds: float, start: Path | None) -> None:
+    """Print how many megapixels a second a configuration trains."""
+    with TemporaryDirectory() as folder:
+        trainer = Trainer(Settings(**json.loads(settings)), Path(folder), start)
+        wait = torch.cuda.synchronize if trainer.device.type == "cuda" else (lambda: None)
+        for _ in range(3):
+            trainer.train_step(False)
+        wait()
+        began, before = time.monotonic(), trainer.pixels
+        while time.monotonic() - began < seconds:
+            for _ in range(4):
+                trainer.train_step(False)
+            wait()
+        print((trainer.pixels - before) / 1e6 / (time.monotonic() - began))
+
+
+def leave(trainer: Trainer, out: Path) -> None:
+    """The trunk's and the averaged parameters in float32, cut into parts, and the log."""
+    last, trunk = (
+        torch.load(trainer.folder / name, map_location="cpu", weights_only=True)
+        for name in (CHECKPOINT, TRUNK)
+    )
+    parameters = {name for name, _ in trainer.model.named_parameters()}
+    for name, state in (("average", last["average"]), ("trunk", trunk["model"])):
+        tensors = {k: v.float().contiguous() for k, v in state.items() if k in parameters}
+        data = save_tensors(tensors)
+        for i in range(0, len(data), PART):
+            (out / f"{name}.{i // PART:02}").write_bytes(data[i : i + PART])
+    (out / LOG).write_bytes((trainer.folder / LOG).read_bytes())
+    (out / TRAINING).write_text(json.dumps(trainer.record(), indent=1) + "\n")
+
+
+@main.command()
+@click.argument("parts", type=click.Path(exists=True, path_type=Path))
+@click.argument("photographs", type=click.Path(exists=True, path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+def collect(parts: Path, photographs: Path, out: Path) -> None:
+    """Join what a run left in PARTS: OUT receives weights, the trunk for --start, and the log."""
+    out.mkdir(parents=True, exist_ok=True)
+    record = json.loads((parts / TRAINING).read_text())
+    joined = {}
+    for name in ("average", "trunk"):
+        files = sorted(parts.glob(f"{name}.[0-9][0-9]"))
+        joined[name] = load_tensors(b"".join(f.read_bytes() for f in files))
+    torch.save({"model": joined["trunk"]}, out / "trunk.pt")
+    for name in (LOG, TRAINING):
+        (out / name).write_bytes((parts / name).read_bytes())
+    settings = record["settings"]
+    pictures = load_photographs(photographs, settings["decay_crop"])
+    info = registry.by_name(settings["model"])
+    path = export(info, joined["average"], pictures, settings["decay_crop"], out)
+    click.echo(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()

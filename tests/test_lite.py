@@ -1,0 +1,268 @@
+"""The lite models: exact rows from a few integers, qualities that go along, two passes."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from test_codec import crop
+from torch import Tensor
+
+from stfcodec import tiling
+from stfcodec.bench.crosscheck import filled_model
+from stfcodec.bench.exactness import rates
+from stfcodec.errors import StreamError
+from stfcodec.models import registry, weights
+from stfcodec.models.blocks import Convolution, DepthwiseMixer, block, shuffle, unshuffle
+from stfcodec.models.carriers import FloatCarrier, Int8Carrier, ReferenceCarrier
+from stfcodec.models.lite import LiteModel, _pack, _unpack, checkerboard
+from stfcodec.models.lite_integer import FRACTION, MAX_MAGNITUDE, ROWS_A_UNIT
+
+LITE = ["wacnn-lite", "stf-lite"]
+CARRIERS = {"float": FloatCarrier(), "int8": Int8Carrier(), "reference": ReferenceCarrier()}
+
+
+def photographs(*sizes: tuple[int, int]) -> list[Tensor]:
+    return [torch.from_numpy(crop(s)).permute(2, 0, 1)[None].float() / 255 for s in sizes]
+
+
+@pytest.fixture(scope="module", params=LITE)
+def model(request: pytest.FixtureRequest) -> LiteModel:
+    """Random weights whose every branch matters."""
+    info = registry.by_name(request.param)
+    made = filled_model(info, photographs((128, 192), (64, 64)))
+    assert isinstance(made, LiteModel)
+    return made
+
+
+@pytest.fixture(scope="module")
+def latents(model: LiteModel) -> Tensor:
+    with torch.inference_mode():
+        return model.analysis(photographs((192, 256))[0], 4.0)
+
+
+# ----------------------------------------------------------------------------------- exact
+
+
+def test_noise_in_every_float_weight_leaves_the_symbols(model: LiteModel, latents: Tensor) -> None:
+    """Another machine's rounding is far smaller: what decodes is the same, the picture nearly."""
+    coded = model.compress(latents, 4.0)
+    noisy = copy.deepcopy(model)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for p in noisy.parameters():
+            p += 1e-3 * p.abs().mean() * torch.randn_like(p)
+            p += 1e-3 * torch.randn_like(p)
+    y_hat, moved = (m.decompress(coded, (3, 4), 4.0) for m in (model, noisy))  # checksums hold
+    assert not torch.equal(y_hat, moved)
+
+
+@pytest.mark.parametrize("carrier", CARRIERS.values(), ids=CARRIERS)
+def test_rows_are_equal_whatever_computes_them(
+    model: LiteModel, latents: Tensor, carrier: object
+) -> None:
+    coded, threads = model.compress(latents, 2.3), torch.get_num_threads()
+    other = copy.deepcopy(model)
+    other.integer.prepare(carrier)
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            other.decompress(coded, (3, 4), 2.3)
+            with torch.autocast("cpu", torch.bfloat16):
+                z = torch.randint(-9, 10, (1, 3, 4, 96)).float()
+                expected, _ = model.integer.first_rows(z, torch.tensor([2.3]))
+                found, _ = other.integer.first_rows(z, torch.tensor([2.3]))
+            assert torch.equal(found, expected)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_cuda_gives_the_same_rows(model: LiteModel, latents: Tensor) -> None:
+    """A stream made on the CPU decodes wholly on the GPU, and the other way round."""
+    cuda = copy.deepcopy(model).to("cuda")
+    cuda.integer.prepare()
+    assert torch.isfinite(cuda.decompress(model.compress(latents, 2.3), (3, 4), 2.3)).all()
+    model.decompress(cuda.compress(latents.cuda(), 2.3), (3, 4), 2.3)
+
+
+def test_one_broken_weight_is_caught(model: LiteModel, latents: Tensor) -> None:
+    coded = model.compress(latents, 4.0)
+    for name in ("hyper.0", "first", "context", "second"):
+        broken = copy.deepcopy(model)
+        layer = broken.integer.get_submodule(name)
+        layer.bias += 1 << 14
+        broken.integer.prepare()
+        with pytest.raises(StreamError, match=r"checksum|more are needed"):
+            broken.decompress(coded, (3, 4), 4.0)
+
+
+def test_rows_are_sharp_and_clamped(model: LiteModel) -> None:
+    """Offsets of fractional qualities are made of integers; rows stay within the tables."""
+    form = copy.deepcopy(model.integer)
+    form.first.weight.zero_()
+    form.first.bias.zero_()
+    form.first.multiplier.zero_()
+    form.offset.zero_()
+    form.offset[2], form.offset[3] = 10 * FRACTION, 20 * FRACTION
+    form.offset[:, 0], form.offset[:, 1] = 1 << 20, -(1 << 20)
+    form.prepare()
+    z = torch.zeros(1, 1, 1, 96)
+    for quality, row in ((3.0, 10), (3.049, 10), (3.05, 11), (3.95, 20), (4.0, 20), (6.0, 0)):
+        rows, _ = form.first_rows(z, torch.tensor([quality]))
+        assert rows[..., 2:].unique().tolist() == [row], quality
+        assert rows[..., 0].unique().tolist() == [63]
+        assert rows[..., 1].unique().tolist() == [0]
+
+
+def test_integers_stand_for_the_float_network(model: LiteModel, latents: Tensor) -> None:
+    """Random networks are the harder case: trained ones lose less."""
+    found = rates(model, latents, 4.0)
+    assert found.integer < 1.02 * found.floating
+
+
+def test_file_brings_all_that_coding_needs(
+    model: LiteModel, latents: Tensor, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    info = registry.by_name(request.node.callspec.params["model"])
+    path, again = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    stored = copy.deepcopy(model)  # whose parameters saving rounds
+    weights.save(stored, path)
+    assert path.stat().st_size < 12e6
+    loaded = weights.load(info, path)
+    y = latents.clone()
+    assert loaded.compress(y, 3.3) == stored.compress(y, 3.3)
+    # The float network is what the integers stand for, and says nearly the same.
+    for p, q in zip(loaded.scales.parameters(), model.scales.parameters(), strict=True):
+        assert (p - q).square().mean() < 0.03 * q.square().mean() + 1e-6
+    weights.save(loaded, again)
+    assert again.read_bytes() == path.read_bytes()
+
+
+# ------------------------------------------------------------------------------- qualities
+
+
+def test_a_batch_mixes_qualities(model: LiteModel) -> None:
+    x = torch.cat([*photographs((64, 64), (64, 64)), torch.rand(1, 3, 64, 64)])
+    quality = torch.tensor([1.0, 3.7, 6.0])
+    with torch.inference_mode():
+        together = model(x, quality)
+        for i, q in enumerate(quality.tolist()):
+            alone = model(x[i : i + 1], q)
+            torch.testing.assert_close(
+                together["x_hat"][i], alone["x_hat"][0], rtol=1e-3, atol=1e-3
+            )
+            assert together["likelihoods"]["y"][i].log().sum() == pytest.approx(
+                alone["likelihoods"]["y"].log().sum().item(), rel=1e-3
+            )
+
+
+def test_nothing_changes_while_it_codes(model: LiteModel, latents: Tensor) -> None:
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with torch.inference_mode():
+        for quality in (1.0, 5.5):
+            y = model.analysis(photographs((64, 64))[0], quality)
+            model.synthesis(model.decompress(model.compress(y, quality), (1, 1), quality), quality)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+# ---------------------------------------------------------------------------------- passes
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (3, 5)])
+def test_two_passes_code_every_latent_once(size: tuple[int, int]) -> None:
+    y = torch.arange(2 * size[0] * size[1] * 6.0).view(2, *size, 6)
+    first = checkerboard(y)
+    packed = [_pack(y, i) for i in (0, 1)]
+    assert torch.equal(torch.where(first, *(_unpack(p, i) for i, p in enumerate(packed))), y)
+    assert torch.equal(torch.cat(packed).flatten().sort()[0], y.flatten())
+    assert first[0, 0, 0].tolist() == [True] * 3 + [False] * 3
+
+
+def test_second_pass_sees_the_first_and_no_more(model: LiteModel) -> None:
+    """Gradients of a row of the second pass reach no symbol that is decoded after it."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randint(-9, 10, (1, 96, 2, 2), generator=generator).float()
+    symbols = torch.randint(-3, 4, (1, 8, 8, 224), generator=generator).float()
+    first = checkerboard(symbols)
+    other = torch.where(first, symbols, symbols + 1)
+    seen: list[list[Tensor]] = []
+    for s in (symbols, other):
+        own: list[Tensor] = []
+
+        def code(i: int, mean: Tensor, row: Tensor, s: Tensor = s, own: list = own) -> Tensor:
+            own.extend((mean, row))
+            return _pack(s, i)
+
+        with torch.inference_mode():
+            model.decode_symbols(z, 3.0, code)
+        seen.append(own)
+    assert all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
+    assert seen[0][3].unique().numel() > 5
+
+
+def test_magnitudes_are_clamped(model: LiteModel) -> None:
+    z, q = torch.zeros(1, 2, 2, 96), torch.tensor([3.0])
+    _, features = model.integer.first_rows(z, q)
+    large = torch.full((1, 8, 8, 224), float(MAX_MAGNITUDE))
+    rows = [model.integer.second_rows(features, s, q) for s in (large, 1000 * large, -large)]
+    assert torch.equal(rows[0], rows[1])
+    assert torch.equal(rows[0], rows[2])
+
+
+# ------------------------------------------------------------------------------ transforms
+
+
+@pytest.mark.parametrize("core", [64, 128])
+def test_tiles_see_all_that_bears_on_them(model: LiteModel, core: int) -> None:
+    x = photographs((640, 448))[0]
+    with torch.inference_mode():
+        y = model.analysis(x, 2.5)
+        tiled = tiling.run(model.analysis_steps(2.5), x, core)
+        torch.testing.assert_close(tiled, y, rtol=1e-3, atol=1e-3 * y.std().item())
+        x_hat = model.synthesis(y, 2.5)
+        tiled = tiling.run(model.synthesis_steps(2.5), y, core)
+        torch.testing.assert_close(tiled, x_hat, rtol=1e-3, atol=1e-3 * x_hat.std().item())
+
+
+def test_linear_way_stays_in_float32(model: LiteModel) -> None:
+    lowered = copy.deepcopy(model)
+    lowered.set_precision(torch.bfloat16)
+    assert lowered.g_a.linear.weight.dtype == lowered.g_s.linear.weight.dtype == torch.float32
+    assert lowered.g_a.embed.weight.dtype == lowered.h_a[0].weight.dtype == torch.bfloat16
+    assert lowered.means.last.weight.dtype == torch.float32
+    with torch.inference_mode():
+        assert lowered.analysis(photographs((64, 64))[0]).dtype == torch.float32
+
+
+def test_layers_follow_the_precision_of_their_input() -> None:
+    x = torch.randn(2, 8, 8, 32)
+    layer = block(32, DepthwiseMixer(32))
+    torch.nn.init.normal_(layer[1].branch.fc2.weight)
+    exact = layer(x)
+    assert layer(x.bfloat16()).dtype == torch.bfloat16
+    torch.testing.assert_close(layer(x.bfloat16()).float(), exact, rtol=0.1, atol=0.1)
+    layer(x.bfloat16()).sum().backward()
+    assert layer[1].branch.fc1.weight.grad.dtype == torch.float32
+
+
+def test_blocks_start_as_the_identity() -> None:
+    x = torch.randn(1, 8, 8, 32)
+    assert torch.equal(block(32, DepthwiseMixer(32))(x), x)
+
+
+def test_shuffles_are_inverse_and_place_pixels() -> None:
+    x = torch.arange(2 * 4 * 8 * 3.0).view(2, 4, 8, 3)
+    assert torch.equal(shuffle(unshuffle(x, 4), 4), x)
+    assert torch.equal(unshuffle(x, 2)[0, 0, 1, 3:6], x[0, 0, 3])
+
+
+def test_convolution_is_torchs() -> None:
+    layer, x = Convolution(3, 5, stride=2), torch.randn(2, 8, 6, 3)
+    expected = torch.nn.functional.conv2d(
+        x.permute(0, 3, 1, 2), layer.weight, layer.bias, stride=2, padding=1
+    )
+    torch.testing.assert_close(layer(x), expected.permute(0, 2, 3, 1))
+    assert ROWS_A_UNIT == 8
