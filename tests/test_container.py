@@ -20,7 +20,7 @@ from stfcodec.errors import StreamError
 
 FORMAT_PAGE = Path(__file__).parents[1] / "docs" / "format.md"
 
-HEADER = Header(640, 480, 3, 8, 1, bytes.fromhex("c0ffee42"), 3.5)
+HEADER = Header(640, 480, 3, 8, 5, bytes.fromhex("c0ffee42"), 3.5)
 PLAIN = Stream(HEADER, b"\xa1\xa2", b"\xb1\xb2\xb3\xb4", 0x12345678)
 FULL = replace(PLAIN, icc=b"profile" * 9, exif=b"MM\0*" * 9, xmp=b"<x:xmpmeta/>", alpha=b"\x89PNG")
 
@@ -42,7 +42,7 @@ def varint(value: int) -> bytes:
 RGB_AT_3_5 = 1 << 13 | 3500
 
 
-def head(width: int = 640, height: int = 480, model: int = 1, packed: int = RGB_AT_3_5) -> bytes:
+def head(width: int = 640, height: int = 480, model: int = 5, packed: int = RGB_AT_3_5) -> bytes:
     fingerprint = bytes.fromhex("c0ffee42")
     sizes = varint(width) + varint(height) + varint(model)
     return chunk(b"HEAD", sizes + fingerprint + struct.pack(">H", packed))
@@ -131,7 +131,7 @@ def test_inspect() -> None:
     data = container.write(FULL)
     info = container.inspect(data)
     assert (info.version, info.width, info.height) == (1, 640, 480)
-    assert (info.channels, info.bit_depth, info.model_id) == (3, 8, 1)
+    assert (info.channels, info.bit_depth, info.model_id) == (3, 8, 5)
     assert (info.fingerprint, info.quality, info.has_alpha) == ("c0ffee42", 3.5, True)
     assert (info.z_bytes, info.y_bytes, info.total_bytes) == (2, 4, len(data))
     assert info.overhead_bytes == len(data) - 6
@@ -139,7 +139,7 @@ def test_inspect() -> None:
     assert [c.type for c in info.chunks] == ["HEAD", "iccp", "exif", "xmpm", "alph", "DATA"]
     plain = json.loads(json.dumps(info.to_json()))
     assert plain["width"] == 640
-    assert plain["chunks"][0] == {"type": "HEAD", "length": 11, "crc": "a6bb99f6"}
+    assert plain["chunks"][0] == {"type": "HEAD", "length": 11, "crc": "52f4bde5"}
 
 
 @pytest.mark.parametrize(

@@ -86,14 +86,16 @@ class GDN(nn.Module):
 class Linear(nn.Linear):
     """nn.Linear on (…, m, n, in_features) -> (…, m, n, out_features), as precise as its input.
 
-    On CPUs it runs as a 1×1 convolution, which adds the bias on its way, not beforehand, and whose
-    gradients take less time.
+    On CPUs it runs in bfloat16 as a 1×1 convolution, which adds the bias on its way, not before,
+    and whose gradients take less time.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight.to(x.dtype)
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return linear(x, weight, bias) if x.device.type == "cpu" else F.linear(x, weight, bias)
+        if x.device.type == "cpu" and x.dtype == torch.bfloat16:
+            return linear(x, weight, bias)
+        return F.linear(x, weight, bias)
 
 
 def codes_on_cpu(x: Tensor) -> bool:

@@ -12,7 +12,8 @@ import csv
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -235,31 +236,35 @@ class Trainer:
     @torch.no_grad()
     def validate(self) -> float:
         """The mean over the qualities of ln(loss), of averaged weights on photographs held out."""
-        trained = self.arena.values.clone()
-        precision = self.model.precision
-        self.arena.values.copy_(self.average)
         self.model.eval()
         logs = []
-        for q in range(1, _QUALITIES + 1):
-            losses = []
-            for x in self.held_out.split(6):
-                quality = torch.full((len(x),), float(q), device=self.device)
-                losses.append(rate_distortion(self.model(x, quality), x, quality).loss)
-            logs.append(torch.cat(losses).mean().log())
+        with self._holding(self.average):
+            for q in range(1, _QUALITIES + 1):
+                losses = []
+                for x in self.held_out.split(6):
+                    quality = torch.full((len(x),), float(q), device=self.device)
+                    losses.append(rate_distortion(self.model(x, quality), x, quality).loss)
+                logs.append(torch.cat(losses).mean().log())
         self.model.train()
-        self.model.precision = precision
-        self.arena.values.copy_(trained)
         return torch.stack(logs).mean().item()
+
+    @contextmanager
+    def _holding(self, values: Tensor) -> Iterator[None]:
+        """Inside, the model has these values; outside its own, also when interrupted."""
+        trained = self.arena.values.clone()
+        try:
+            self.arena.values.copy_(values)
+            yield
+        finally:
+            self.arena.values.copy_(trained)
 
     # -------------------------------------------------------------------------- on disk
 
+    @torch.no_grad()
     def _state(self, values: Tensor) -> dict[str, Tensor]:
         """The model's state with these values in place of its own."""
-        trained = self.arena.values.clone()
-        self.arena.values.copy_(values)
-        state = {k: v.clone() for k, v in self.model.state_dict().items()}
-        self.arena.values.copy_(trained)
-        return state
+        with self._holding(values):
+            return {k: v.clone() for k, v in self.model.state_dict().items()}
 
     def save(self, path: Path) -> None:
         """Everything needed to go on, written whole or not at all."""

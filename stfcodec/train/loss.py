@@ -54,8 +54,10 @@ def rate_distortion(out: dict, x: Tensor, quality: Tensor) -> SampleLoss:
         -torch.log2(out["likelihoods"][name].float().clamp(min=_FLOOR)).sum((1, 2, 3))
         for name in ("y", "z")
     )
-    # A norm goes over the pixels once each way, whatever their layout.
-    distance = torch.linalg.vector_norm(out["x_hat"].float() - x, dim=(1, 2, 3))
+    # What goes beyond white or black is cut off in decoding. A norm goes over the pixels once each
+    # way, whatever their layout.
+    x_hat = out["x_hat"].float().clamp(0, 1)
+    distance = torch.linalg.vector_norm(x_hat - x, dim=(1, 2, 3))
     mse = distance.square() * (255**2 / (3 * pixels))
     bpp = (y_bits + z_bits) / pixels
     return SampleLoss(lambdas_of(quality) * mse + bpp, bpp, mse)
