@@ -13,18 +13,17 @@ from collections.abc import Iterable, Iterator
 from torch import Tensor
 
 from stfcodec.allocator import give_back_memory
-from stfcodec.models.model import Step
+from stfcodec.models.model import DOWNSAMPLING_Z, Step, round_up
 
 CORE = 1024
-"""Side of what is kept of a tile, in pixels, where a step begins or ends with pixels; three times
-as much in a coarse step, whose tiles overlap by more."""
+"""Side of what is kept of a tile, in pixels; some steps have tiles several times as wide."""
 
 
 def run(steps: Iterable[Step], x: Tensor, core: int) -> Tensor:
     """A whole transform. x: (1, C, H, W), what the first step takes; its sides span multiples of 64
     pixels. core: a multiple of 64."""
     for step in steps:
-        x = _run_step(step, x, core if min(step.spans) == 1 else 3 * core)
+        x = _run_step(step, x, round_up(int(core * step.tiles), DOWNSAMPLING_Z))
     return x
 
 

@@ -17,8 +17,9 @@ from stfcodec.errors import StreamError
 from stfcodec.models import registry, weights
 from stfcodec.models.blocks import Convolution, DepthwiseMixer, block, shuffle, unshuffle
 from stfcodec.models.carriers import FloatCarrier, Int8Carrier, ReferenceCarrier
-from stfcodec.models.lite import LiteModel, _pack, _unpack, checkerboard
-from stfcodec.models.lite_integer import FRACTION, MAX_MAGNITUDE, ROWS_A_UNIT
+from stfcodec.models.lite import LiteModel
+from stfcodec.models.lite_integer import FRACTION, MAX_MAGNITUDE
+from stfcodec.models.passes import merge, pack, unpack
 
 LITE = ["wacnn-lite", "stf-lite"]
 CARRIERS = {"float": FloatCarrier(), "int8": Int8Carrier(), "reference": ReferenceCarrier()}
@@ -72,8 +73,10 @@ def test_rows_are_equal_whatever_computes_them(
             other.decompress(coded, (3, 4), 2.3)
             with torch.autocast("cpu", torch.bfloat16):
                 z = torch.randint(-9, 10, (1, 3, 4, 96)).float()
-                expected, _ = model.integer.first_rows(z, torch.tensor([2.3]))
-                found, _ = other.integer.first_rows(z, torch.tensor([2.3]))
+                expected, found = (
+                    m.integer.first_rows(m.integer.features(z), torch.tensor([2.3]))
+                    for m in (model, other)
+                )
             assert torch.equal(found, expected)
     finally:
         torch.set_num_threads(threads)
@@ -109,9 +112,9 @@ def test_rows_are_sharp_and_clamped(model: LiteModel) -> None:
     form.offset[2], form.offset[3] = 10 * FRACTION, 20 * FRACTION
     form.offset[:, 0], form.offset[:, 1] = 1 << 20, -(1 << 20)
     form.prepare()
-    z = torch.zeros(1, 1, 1, 96)
+    features = form.features(torch.zeros(1, 1, 1, 96))
     for quality, row in ((3.0, 10), (3.049, 10), (3.05, 11), (3.95, 20), (4.0, 20), (6.0, 0)):
-        rows, _ = form.first_rows(z, torch.tensor([quality]))
+        rows = form.first_rows(features, torch.tensor([quality]))
         assert rows[..., 2:].unique().tolist() == [row], quality
         assert rows[..., 0].unique().tolist() == [63]
         assert rows[..., 1].unique().tolist() == [0]
@@ -173,12 +176,23 @@ def test_nothing_changes_while_it_codes(model: LiteModel, latents: Tensor) -> No
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (3, 5)])
 def test_two_passes_code_every_latent_once(size: tuple[int, int]) -> None:
-    y = torch.arange(2 * size[0] * size[1] * 6.0).view(2, *size, 6)
-    first = checkerboard(y)
-    packed = [_pack(y, i) for i in (0, 1)]
-    assert torch.equal(torch.where(first, *(_unpack(p, i) for i, p in enumerate(packed))), y)
-    assert torch.equal(torch.cat(packed).flatten().sort()[0], y.flatten())
-    assert first[0, 0, 0].tolist() == [True] * 3 + [False] * 3
+    y = 1 + torch.arange(2 * size[0] * size[1] * 6.0).view(2, *size, 6)
+    first, second = pack(y, 0), pack(y, 1)
+    assert torch.equal(merge(first, second), y)
+    assert torch.equal(torch.cat([first, second]).flatten().sort()[0], y.flatten())
+    assert torch.equal(unpack(first), merge(first, torch.zeros_like(second)))
+    assert unpack(first)[0, 0, 0].tolist() == [1, 2, 3, 0, 0, 0]
+
+
+def test_strips_predict_what_the_whole_map_does(
+    model: LiteModel, latents: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coded = model.compress(latents, 4.0)
+    y_hat = model.decompress(coded, (3, 4), 4.0)
+    monkeypatch.setattr("stfcodec.models.passes.STRIP", 32)
+    monkeypatch.setattr("stfcodec.models.integer.STRIP", 48)
+    strips = model.decompress(coded, (3, 4), 4.0)  # of the same symbols
+    torch.testing.assert_close(strips, y_hat, rtol=1e-4, atol=1e-4)
 
 
 def test_second_pass_sees_the_first_and_no_more(model: LiteModel) -> None:
@@ -186,15 +200,14 @@ def test_second_pass_sees_the_first_and_no_more(model: LiteModel) -> None:
     generator = torch.Generator().manual_seed(0)
     z = torch.randint(-9, 10, (1, 96, 2, 2), generator=generator).float()
     symbols = torch.randint(-3, 4, (1, 8, 8, 224), generator=generator).float()
-    first = checkerboard(symbols)
-    other = torch.where(first, symbols, symbols + 1)
+    other = merge(pack(symbols, 0), pack(symbols, 1) + 1)
     seen: list[list[Tensor]] = []
     for s in (symbols, other):
         own: list[Tensor] = []
 
         def code(i: int, mean: Tensor, row: Tensor, s: Tensor = s, own: list = own) -> Tensor:
             own.extend((mean, row))
-            return _pack(s, i)
+            return pack(s, i)
 
         with torch.inference_mode():
             model.decode_symbols(z, 3.0, code)
@@ -205,7 +218,7 @@ def test_second_pass_sees_the_first_and_no_more(model: LiteModel) -> None:
 
 def test_magnitudes_are_clamped(model: LiteModel) -> None:
     z, q = torch.zeros(1, 2, 2, 96), torch.tensor([3.0])
-    _, features = model.integer.first_rows(z, q)
+    features = model.integer.features(z)
     large = torch.full((1, 8, 8, 224), float(MAX_MAGNITUDE))
     rows = [model.integer.second_rows(features, s, q) for s in (large, 1000 * large, -large)]
     assert torch.equal(rows[0], rows[1])
@@ -265,4 +278,3 @@ def test_convolution_is_torchs() -> None:
         x.permute(0, 3, 1, 2), layer.weight, layer.bias, stride=2, padding=1
     )
     torch.testing.assert_close(layer(x), expected.permute(0, 2, 3, 1))
-    assert ROWS_A_UNIT == 8

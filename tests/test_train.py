@@ -313,4 +313,14 @@ def test_loss_is_the_papers() -> None:
     loss = torch.tensor([0.0018 * 4 + bpp, 0.0130 * 4 + bpp])
     torch.testing.assert_close(result.loss, loss, rtol=1e-5, atol=0)
     torch.testing.assert_close(lambdas_of(torch.tensor([6.0])), torch.tensor([0.0483]))
+    # Beyond white is white; where it should not be, the gradient leads back.
+    x_hat = torch.tensor([1.5, 1.5, -0.5]).view(1, 3, 1, 1).requires_grad_()
+    white = torch.tensor([1.0, 0.8, 0.2]).view(1, 3, 1, 1)
+    ones = torch.ones(1, 1, 1, 1)
+    beyond = {"x_hat": x_hat, "likelihoods": {"y": ones, "z": ones}}
+    mse = rate_distortion(beyond, white, torch.tensor([3.0])).mse.sum()
+    assert mse.item() == pytest.approx(255**2 * (0.04 + 0.04) / 3, rel=1e-5)
+    mse.backward()
+    assert x_hat.grad is not None
+    assert torch.equal(x_hat.grad.flatten().sign(), torch.tensor([0.0, 1.0, -1.0]))
     assert balance(torch.arange(1.0, 7.0)).mean() == pytest.approx(1, abs=1e-4)

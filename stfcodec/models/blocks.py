@@ -1,4 +1,5 @@
-"""Residual blocks of the lite models: a norm and a mixer of positions, a norm and an MLP.
+"""What the lite models are built of: residual blocks, each a norm and a mixer of positions, then a
+norm and an MLP; scales that depend on quality; shuffles.
 
 Maps are (B, H, W, C). Every layer computes in the precision of the map that it is given, whatever
 its own weights are stored in. Last layers of branches start at zero, so that a block starts as the
@@ -9,20 +10,26 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stfcodec.models.attention import WindowAttention, windowed_attention
 from stfcodec.models.layers import Linear
+from stfcodec.models.registry import LAMBDAS
 
 
 class Convolution(nn.Conv2d):
-    """k×k convolution of (B, H, W, C), padded so that stride 1 keeps the size."""
+    """3×3 convolution of (B, H, W, C), padded with zeros, or with the map's own edge.
+
+    Transforms have edges: what is flat up to the border of a picture then stays flat.
+    """
 
     def __init__(
-        self, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, groups: int = 1
+        self, c_in: int, c_out: int, stride: int = 1, groups: int = 1, edges: bool = False
     ) -> None:
-        super().__init__(c_in, c_out, kernel, stride, padding=kernel // 2, groups=groups)
+        mode = "replicate" if edges else "zeros"
+        super().__init__(c_in, c_out, 3, stride, 1, groups=groups, padding_mode=mode)
 
     def forward(self, x: Tensor) -> Tensor:
         assert self.bias is not None
@@ -41,13 +48,34 @@ class Norm(nn.LayerNorm):
         return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), None, self.eps)
 
 
+def at_quality(table: Tensor, quality: Tensor) -> Tensor:
+    """Rows of table (Q, C) at fractional qualities (B,) in 1…Q: linear between neighbours."""
+    position = quality.to(table.dtype) - 1
+    lower = position.floor().long().clamp(0, table.shape[0] - 2)
+    return torch.lerp(table[lower], table[lower + 1], (position - lower)[:, None])
+
+
+class QualityScale(nn.Module):
+    """Channels times factors of their own at each quality, geometric between neighbours.
+
+    x: (B, H, W, dim), quality: (B,) in 1…Q; same out. (Cui et al., CVPR 2021, who scale y.)
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(len(LAMBDAS), dim))
+
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        return x * at_quality(self.log_scale, quality).exp()[:, None, None].to(x.dtype)
+
+
 class DepthwiseMixer(nn.Module):
     """1×1, depthwise 3×3, GELU, 1×1."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.enter = Linear(dim, dim)
-        self.depthwise = Convolution(dim, dim, groups=dim)
+        self.depthwise = Convolution(dim, dim, groups=dim, edges=True)
         self.leave = zeroed(Linear(dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -27,15 +27,19 @@ from stfcodec.models.blocks import (
     AttentionMixer,
     Convolution,
     DepthwiseMixer,
+    QualityScale,
     Residual,
+    at_quality,
     block,
     shuffle,
     unshuffle,
     zeroed,
 )
 from stfcodec.models.layers import Linear, LowerBound
-from stfcodec.models.lite_integer import MAX_MAGNITUDE, ROWS_A_UNIT, IntegerScales
-from stfcodec.models.model import CompressionModel, Step, noisy
+from stfcodec.models.lite_entropy import MeanNetwork, ScaleNetwork
+from stfcodec.models.lite_integer import IntegerScales
+from stfcodec.models.model import Code, CompressionModel, Step, noisy
+from stfcodec.models.passes import by_rows, merge, pack, unpack
 from stfcodec.models.priors import (
     SCALE_LEVELS,
     SCALE_MAX,
@@ -54,27 +58,6 @@ LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
 _MARGIN = 128
 """Pixels beyond which a transform sees nothing: half a window more in each block, and the
 convolutions; a multiple of what attention windows span."""
-
-
-def at_quality(table: Tensor, quality: Tensor) -> Tensor:
-    """Rows of table (Q, C) at fractional qualities (B,) in 1…Q: linear between neighbours."""
-    position = quality.to(table.dtype) - 1
-    lower = position.floor().long().clamp(0, table.shape[0] - 2)
-    return torch.lerp(table[lower], table[lower + 1], (position - lower)[:, None])
-
-
-class QualityScale(nn.Module):
-    """Channels times factors of their own at each quality, geometric between neighbours.
-
-    x: (B, H, W, dim), quality: (B,) in 1…Q; same out. (Cui et al., CVPR 2021, who scale y.)
-    """
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.log_scale = nn.Parameter(torch.zeros(len(LAMBDAS), dim))
-
-    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        return x * at_quality(self.log_scale, quality).exp()[:, None, None].to(x.dtype)
 
 
 def wacnn_body(dim: int, depth: int, window: int) -> nn.Sequential:
@@ -130,7 +113,7 @@ class Analysis(nn.Module):
         self.scale_in = QualityScale(C)
         self.body = BODIES[family](C, w.analysis_depth, w.window)
         self.scale_out = QualityScale(C)
-        self.down = Convolution(C, M, stride=2)
+        self.down = Convolution(C, M, stride=2, edges=True)
         self.attention = Residual(M, AttentionMixer(M, w.coarse_window))
         self.last = zeroed(Linear(M, M))
         self.log_spread = nn.Parameter(torch.zeros(M))
@@ -162,7 +145,7 @@ class Synthesis(nn.Module):
         self.up_fine = Linear(C, 4 * T)
         self.fine = Residual(T, DepthwiseMixer(T))
         self.scale_out = QualityScale(T)
-        self.last = Convolution(T, 3 * 16)
+        self.last = Convolution(T, 3 * 16, edges=True)
         nn.init.zeros_(self.last.weight)
         assert self.last.bias is not None
         nn.init.zeros_(self.last.bias)
@@ -176,72 +159,6 @@ class Synthesis(nn.Module):
         z = self.last(self.scale_out(self.fine(z), quality))
         linear = shuffle(self.linear(y_hat), 4) + 0.5
         return shuffle(linear.add(z, alpha=_RESIDUAL), 4).permute(0, 3, 1, 2)
-
-
-class Hyper(nn.Sequential):
-    """h_s: symbols of z (B, h, w, N) -> features (B, 4·h, 4·w, N)."""
-
-    def __init__(self, n: int) -> None:
-        super().__init__(Convolution(n, n), Convolution(n, 4 * n), Convolution(n, 4 * n))
-
-    def forward(self, z: Tensor) -> Tensor:
-        first, *others = self
-        z = F.gelu(first(z))
-        for layer in others:
-            z = F.gelu(shuffle(layer(z), 2))
-        return z
-
-
-class MeanNetwork(nn.Module):
-    """Means of y, in units of its spread: of the first pass from z, of the second from the first
-    pass too."""
-
-    def __init__(self, w: LiteWidths) -> None:
-        super().__init__()
-        N, M, K = w.hyper_latents, w.latents, w.context_channels
-        self.hyper = Hyper(N)
-        self.first = zeroed(Linear(N, M))
-        self.context = Convolution(N + M, K)
-        self.scale = QualityScale(K)
-        self.block = block(K, DepthwiseMixer(K))
-        self.last = zeroed(Linear(K, M))
-
-    def second(self, features: Tensor, seen: Tensor, quality: Tensor) -> Tensor:
-        """features: what `hyper` gave; seen: ŷ of the first pass over its spread, else 0."""
-        context = self.context(torch.cat([features, seen], 3))
-        return self.last(self.block(F.gelu(self.scale(context, quality))))
-
-
-class ScaleNetwork(nn.Module):
-    """Rows of the tables, as real numbers, that symbols of y are coded with: of the first pass from
-    z, of the second from the first pass's symbols too.
-
-    For training; coding goes by its integer form, `lite_integer.IntegerScales`.
-    """
-
-    def __init__(self, w: LiteWidths) -> None:
-        super().__init__()
-        N, M = w.hyper_latents, w.latents
-        self.hyper = Hyper(N)
-        self.first = zeroed(Convolution(N, M))
-        self.context = Convolution(N + M, N)
-        self.second = zeroed(Convolution(N, M))
-        self.offset = nn.Parameter(torch.full((len(LAMBDAS), M), SCALE_LEVELS / 3 / ROWS_A_UNIT))
-        """Of the usual row, at each quality."""
-
-    def first_rows(self, z: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """Symbols of z (B, h, w, N) -> rows (B, 4·h, 4·w, M), and features for the second pass."""
-        features = self.hyper(z)
-        return self._rows(self.first(features), quality), features
-
-    def second_rows(self, features: Tensor, symbols: Tensor, quality: Tensor) -> Tensor:
-        """symbols: of the first pass (B, h, w, M), else 0. Gradients do not pass through them."""
-        size = symbols.detach().abs().clamp(max=MAX_MAGNITUDE).to(features.dtype)
-        context = F.gelu(self.context(torch.cat([features, size], 3)))
-        return self._rows(self.second(context), quality)
-
-    def _rows(self, out: Tensor, quality: Tensor) -> Tensor:
-        return ROWS_A_UNIT * (out.float() + at_quality(self.offset, quality)[:, None, None])
 
 
 class LiteModel(CompressionModel):
@@ -285,13 +202,13 @@ class LiteModel(CompressionModel):
         def run(x: Tensor) -> Tensor:
             return self.g_a(x, _qualities(quality, x), self.precision)
 
-        return (Step(run, (1, BLOCK), _MARGIN),)
+        return (Step(run, (1, BLOCK), _MARGIN, tiles=1.5),)
 
     def synthesis_steps(self, quality: Tensor | float) -> tuple[Step, ...]:
         def run(y_hat: Tensor) -> Tensor:
             return self.g_s(y_hat, _qualities(quality, y_hat), self.precision)
 
-        return (Step(run, (BLOCK, 1), _MARGIN),)
+        return (Step(run, (BLOCK, 1), _MARGIN, tiles=1.5),)
 
     def set_precision(self, precision: torch.dtype) -> None:
         self.precision = precision
@@ -328,19 +245,17 @@ class LiteModel(CompressionModel):
         z_likelihoods = self.entropy_bottleneck.likelihood(
             z_seen + self.entropy_bottleneck.medians()
         )
-        y = y.permute(0, 2, 3, 1)
+        targets = self.passes(y)
         found: list[tuple[Tensor, Tensor]] = []
 
-        def code(_: int, mean: Tensor, row: Tensor) -> Tensor:
-            found.append((mean, row))
-            return rounding(y - mean)
+        def code(i: int, mean: Tensor, row: Tensor) -> Tensor:
+            rounded = rounding(targets[i] - mean)
+            found.append((noisy(targets[i]) - mean if self.training else rounded, row))
+            return rounded
 
         y_hat = self._decode(z_symbols, quality, code, self.scales)
-        first = checkerboard(y)
-        (mean_1, row_1), (mean_2, row_2) = found
-        mean, row = torch.where(first, mean_1, mean_2), torch.where(first, row_1, row_2)
+        residual, row = (torch.cat([f[k] for f in found], 3) for k in (0, 1))
         row = self.row_bound(row).clamp(max=SCALE_LEVELS - 1)
-        residual = noisy(y) - mean if self.training else y_hat.permute(0, 2, 3, 1) - mean
         y_likelihoods = self.gaussian_conditional.likelihood(
             residual, SCALE_MIN * torch.exp(row * LOG_STEP)
         )
@@ -350,44 +265,50 @@ class LiteModel(CompressionModel):
         self,
         z_symbols: Tensor,
         quality: Tensor | float,
-        code: Callable[[int, Tensor, Tensor], Tensor],
+        code: Code,
         scales: ScaleNetwork | IntegerScales,
     ) -> Tensor:
-        """ŷ (B, M, h, w) before the inverse gain. `code(pass, mean, row)` returns the symbols of
-        all latents (B, h, w, M), of which those of the pass count."""
+        """ŷ (B, M, h, w) before the inverse gain. `code` is given passes as `passes.pack` makes
+        them."""
         precision = self.precision if self.training else torch.float32
         z = z_symbols.permute(0, 2, 3, 1).to(precision)
         q = _qualities(quality, z)
         unit = torch.exp(self.log_spread + at_quality(self.log_gain, q))[:, None, None]
-        features = self.means.hyper(z)
-        row, scale_features = scales.first_rows(z, q)
-        first = checkerboard(row)
-        mean = self.means.first(features).float() * unit
-        symbols = code(0, mean, row) * first
-        y_hat = (symbols + mean) * first
-        seen = (y_hat / unit).to(precision)
-        mean = self.means.second(features, seen, q).float() * unit
-        row = scales.second_rows(scale_features, symbols, q)
-        y_hat = torch.where(first, y_hat, code(1, mean, row) + mean)
-        return y_hat.permute(0, 3, 1, 2)
+
+        def first(features: Tensor, row_features: Tensor) -> tuple[Tensor, Tensor]:
+            mean = self.means.first(features).float() * unit
+            return pack(mean, 0), pack(scales.first_rows(row_features, q), 0)
+
+        def second(
+            features: Tensor, row_features: Tensor, y_first: Tensor, symbols: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            seen = (unpack(y_first) / unit).to(precision)
+            mean = self.means.second(features, seen, q).float() * unit
+            row = scales.second_rows(row_features, unpack(symbols), q)
+            return pack(mean, 1), pack(row, 1)
+
+        features = self.means.hyper(z), scales.features(z)
+        mean, row = by_rows(first, features)
+        symbols = code(0, mean, row)
+        y_first = symbols + mean
+        mean, row = by_rows(second, (*features, y_first, symbols))
+        y_second = code(1, mean, row) + mean
+        return merge(y_first, y_second).permute(0, 3, 1, 2)
 
     # -------------------------------------------------------------------------- coding
 
     def passes(self, y: Tensor) -> Sequence[Tensor]:
         y = y.permute(0, 2, 3, 1)
-        return _pack(y, 0), _pack(y, 1)
+        return pack(y, 0), pack(y, 1)
 
-    def decode_symbols(
-        self,
-        z_symbols: Tensor,
-        quality: float,
-        code: Callable[[int, Tensor, Tensor], Tensor],
-    ) -> Tensor:
-        def code_packed(i: int, mean: Tensor, row: Tensor) -> Tensor:
-            row = row if self.integer is not None else row.round().clamp(0, SCALE_LEVELS - 1)
-            return _unpack(code(i, _pack(mean, i), _pack(row, i)), i)
+    def decode_symbols(self, z_symbols: Tensor, quality: float, code: Code) -> Tensor:
+        if self.integer is not None:
+            return self._decode(z_symbols, quality, code, self.integer)
 
-        return self._decode(z_symbols, quality, code_packed, self.integer or self.scales)
+        def code_float(i: int, mean: Tensor, row: Tensor) -> Tensor:
+            return code(i, mean, row.round().clamp(0, SCALE_LEVELS - 1))
+
+        return self._decode(z_symbols, quality, code_float, self.scales)
 
 
 def _qualities(quality: Tensor | float, like: Tensor) -> Tensor:
@@ -395,29 +316,3 @@ def _qualities(quality: Tensor | float, like: Tensor) -> Tensor:
     if isinstance(quality, Tensor):
         return quality
     return torch.full((len(like),), quality, device=like.device)
-
-
-def _odd(h: int, w: int, device: torch.device) -> Tensor:
-    """(h, w, 1) bool: a checkerboard, False first."""
-    rows, cols = torch.arange(h, device=device), torch.arange(w, device=device)
-    return ((rows[:, None] + cols) % 2 == 1)[:, :, None]
-
-
-def checkerboard(y: Tensor) -> Tensor:
-    """(1, h, w, M) bool: what of y (B, h, w, M) the first pass codes: every second position, in the
-    first half of the channels the even ones, in the second half the odd ones."""
-    _, h, w, M = y.shape
-    head = torch.arange(M, device=y.device) < M // 2
-    return (_odd(h, w, y.device) ^ head)[None]
-
-
-def _pack(y: Tensor, i: int) -> Tensor:
-    """What pass i codes of y: (B, h, w, M) -> (B, h, w, M/2)."""
-    halves = y.chunk(2, 3)
-    return torch.where(_odd(y.shape[1], y.shape[2], y.device), halves[1 - i], halves[i])
-
-
-def _unpack(packed: Tensor, i: int) -> Tensor:
-    """(B, h, w, M/2) -> (B, h, w, M), each half of the channels alike: what is not of pass i is of
-    no meaning."""
-    return torch.cat([packed, packed], 3)

@@ -64,10 +64,13 @@ class IntegerScales(nn.Module):
         hyper = cast(list[TableConv], list(self.hyper))
         return [*hyper, self.first, self.context, self.second]
 
-    def first_rows(self, z: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """Symbols of z (B, h, w, N) -> rows (B, 4·h, 4·w, M), and features for the second pass."""
-        features = self.hyper(z.clamp(-128, 127))
-        return self._rows(self.first(features), quality), features
+    def features(self, z: Tensor) -> Tensor:
+        """Symbols of z (B, h, w, N) -> what both passes go by (B, 4·h, 4·w, N)."""
+        return self.hyper(z.clamp(-128, 127))
+
+    def first_rows(self, features: Tensor, quality: Tensor) -> Tensor:
+        """(B, h, w, M) uint8: of all latents, for the first pass."""
+        return self._rows(self.first(features), quality)
 
     def second_rows(self, features: Tensor, symbols: Tensor, quality: Tensor) -> Tensor:
         """symbols: of the first pass (B, h, w, M), else 0."""
@@ -92,7 +95,7 @@ class IntegerScales(nn.Module):
         """Rounded half up. Everything is an integer below 2²⁴ or such a one over 256."""
         offset = torch.stack([self._offset(q) for q in quality.tolist()])
         rows = out.add_(offset[:, None, None]).add_(FRACTION / 2).div_(FRACTION).floor_()
-        return rows.clamp_(0, self.rows - 1)
+        return rows.clamp_(0, self.rows - 1).to(torch.uint8)
 
     def _offset(self, quality: float) -> Tensor:
         """(M,) float32: between those of the neighbouring qualities, in integers."""

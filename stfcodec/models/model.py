@@ -34,12 +34,14 @@ class Step(NamedTuple):
 
     `spans`: how many pixels one position of its input and one of its output spans, each way.
     `margin`: pixels beyond which nothing bears on an output. Tiles that start at multiples of it
-    have their attention windows where the whole picture has them.
+    have their attention windows where the whole picture has them. `tiles`: how many times
+    `tiling.CORE` a tile is wide; more where maps are coarse and overlap by more.
     """
 
     run: Callable[[Tensor], Tensor]
     spans: tuple[int, int]
     margin: int
+    tiles: float = 1
 
 
 def round_up(n: int, to: int) -> int:

@@ -54,12 +54,12 @@ class STF(ChannelwiseModel):
     def analysis_steps(self, quality: Tensor | float) -> tuple[Step, ...]:
         return (
             Step(self._fine_analysis, (1, 8), self._margins[0]),
-            Step(self._coarse_analysis, (8, 16), self._margins[1]),
+            Step(self._coarse_analysis, (8, 16), self._margins[1], tiles=3),
         )
 
     def synthesis_steps(self, quality: Tensor | float) -> tuple[Step, ...]:
         return (
-            Step(self._coarse_synthesis, (16, 4), self._margins[1]),
+            Step(self._coarse_synthesis, (16, 4), self._margins[1], tiles=3),
             Step(self._fine_synthesis, (4, 1), self._margins[0]),
         )
 

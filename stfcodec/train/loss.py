@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,6 +47,19 @@ def spread_qualities(batch: int, generator: torch.Generator) -> Tensor:
     return MIN_QUALITY + (MAX_QUALITY - MIN_QUALITY) * shares
 
 
+class _Clamped(torch.autograd.Function):
+    """x within 0…1. Gradients pass: they are 0 where x and what it should be are both beyond an
+    end, and lead back where only x is."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clamp(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad
+
+
 def rate_distortion(out: dict, x: Tensor, quality: Tensor) -> SampleLoss:
     """out: what a model's forward returns; x: (B, 3, H, W) in 0…1; quality: (B,)."""
     pixels = x.shape[2] * x.shape[3]
@@ -56,7 +69,7 @@ def rate_distortion(out: dict, x: Tensor, quality: Tensor) -> SampleLoss:
     )
     # What goes beyond white or black is cut off in decoding. A norm goes over the pixels once each
     # way, whatever their layout.
-    x_hat = out["x_hat"].float().clamp(0, 1)
+    x_hat = _Clamped.apply(out["x_hat"].float())
     distance = torch.linalg.vector_norm(x_hat - x, dim=(1, 2, 3))
     mse = distance.square() * (255**2 / (3 * pixels))
     bpp = (y_bits + z_bits) / pixels

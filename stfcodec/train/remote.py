@@ -129,7 +129,7 @@ def run(
             model=model, data=str(data), minutes=minutes, device=device, rate=rate, decay=decay
         )
         if tiny:
-            settings = replace(settings, batch=2, crop=64, decay_crop=64, warmup=2)
+            settings = replace(settings, batch=2, crop=64, decay_crop=64)
         settings = replace(settings, **_fastest(settings, probe, start, began, tiny))
         left = minutes - (time.monotonic() - began) / 60
         # Loading the data again, validation and writing take what is left aside.
