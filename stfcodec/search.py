@@ -22,22 +22,23 @@ from stfcodec import tiling
 from stfcodec.allocator import give_back_memory
 from stfcodec.models.model import DOWNSAMPLING_Y, CompressionModel
 from stfcodec.models.priors import ste_round
-from stfcodec.models.registry import lambda_from_quality
+from stfcodec.models.registry import MAX_QUALITY, MIN_QUALITY, lambda_from_quality
 
 CORE, MARGIN = 1024, 128
 """Latents of tiles this wide move at a time, seen together with what is around them. Pixels."""
 
-_PACE = 0.0225
+_PACE = 0.0056, 0.0225
 """How far a latent goes at the first step, in rounding steps for each bit that one would save,
-times √steps; at the last it hardly moves. Where steps are optimal at high rate, the cost of a
-latent curves by 12 / ln 2 bits a step²: of Newton's way this is a fifth in 3 steps, an eighth in
-10, as the latents around it move too."""
+times √steps; at the last it hardly moves. At the lowest and at the highest quality, geometric
+between them: where most latents are 0, longer strides overshoot. Where steps are optimal at high
+rate, the cost of a latent curves by 12 / ln 2 bits a step²: the latter is a fifth of Newton's way in
+3 steps, an eighth in 10, as the latents around it move too."""
 
 _LIMIT = 5.0
 """Slopes count up to this many bits a rounding step: between two whole numbers they can be steep
 without meaning much."""
 
-_SOFT, _HARD = 0.6, 0.2
+_SOFT, _HARD = 0.4, 0.2
 """Width of the slope that rounding is at the first and at the last step, in rounding steps."""
 
 _Cost = Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]
@@ -69,7 +70,9 @@ def improve(
             cost = _cost(model, x.to(device), inverse, quality)
             seen = y[:, :, _latents(seen_rows), _latents(seen_cols)]
             free = _latents(rows, seen_rows), _latents(cols, seen_cols)
-            y[:, :, _latents(rows), _latents(cols)] = _descend(cost, seen, free, steps)
+            y[:, :, _latents(rows), _latents(cols)] = _descend(
+                cost, seen, free, steps, _pace(quality)
+            )
     give_back_memory()
     return y / gain
 
@@ -101,7 +104,12 @@ def _cost(model: CompressionModel, pixels: Tensor, inverse: Tensor, quality: flo
     return cost
 
 
-def _descend(cost: _Cost, y: Tensor, free: tuple[slice, slice], steps: int) -> Tensor:
+def _pace(quality: float) -> float:
+    low, high = _PACE
+    return low * (high / low) ** ((quality - MIN_QUALITY) / (MAX_QUALITY - MIN_QUALITY))
+
+
+def _descend(cost: _Cost, y: Tensor, free: tuple[slice, slice], steps: int, pace: float) -> Tensor:
     """What is at `free` of y (1, M, h, w), moved."""
     moved = y.clone()
     for step in range(steps):
@@ -109,8 +117,8 @@ def _descend(cost: _Cost, y: Tensor, free: tuple[slice, slice], steps: int) -> T
         candidate = moved.requires_grad_()
         (gradient,) = torch.autograd.grad(cost(candidate, partial(_slope, width=width)), candidate)
         moved = candidate.detach()
-        pace = _PACE * ((1 - step / steps) / steps) ** 0.5
-        moved[(..., *free)] -= pace * gradient[(..., *free)].clamp_(-_LIMIT, _LIMIT)
+        stride = pace * ((1 - step / steps) / steps) ** 0.5
+        moved[(..., *free)] -= stride * gradient[(..., *free)].clamp_(-_LIMIT, _LIMIT)
     with torch.inference_mode():
         better = cost(moved, ste_round) < cost(y, ste_round)
     return (moved if better else y)[(..., *free)]

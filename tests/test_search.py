@@ -56,7 +56,7 @@ def test_a_stream_is_the_same_every_time() -> None:
 def test_tiles_cover_the_picture_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model, quality = load("wacnn-lite"), 2.0
     monkeypatch.setattr(search, "CORE", 64)
-    monkeypatch.setattr(search, "_descend", lambda cost, y, free, steps: y[(..., *free)] + 1)
+    monkeypatch.setattr(search, "_descend", lambda cost, y, free, *_: y[(..., *free)] + 1)
     pixels = torch.zeros(448, 512, 3, dtype=torch.uint8)
     y = torch.randn(1, 224, 28, 32)
     found = search.improve(model, pixels, (400, 500), y, quality, 1, torch.device("cpu"))
@@ -87,7 +87,7 @@ def test_what_costs_more_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """With strides that overshoot, the latents stay as g_a gave them."""
     pixels = crop(128, 128)
     plain = stfcodec.encode(pixels)
-    monkeypatch.setattr(search, "_PACE", 10.0)
+    monkeypatch.setattr(search, "_PACE", (10.0, 10.0))
     assert stfcodec.encode(pixels, effort=1) == plain
 
 

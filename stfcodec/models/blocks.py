@@ -28,8 +28,15 @@ class Convolution(nn.Conv2d):
     def __init__(
         self, c_in: int, c_out: int, stride: int = 1, groups: int = 1, edges: bool = False
     ) -> None:
-        mode = "replicate" if edges else "zeros"
-        super().__init__(c_in, c_out, 3, stride, 1, groups=groups, padding_mode=mode)
+        super().__init__(
+            c_in,
+            c_out,
+            3,
+            stride,
+            padding=1,
+            groups=groups,
+            padding_mode="replicate" if edges else "zeros",
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         assert self.bias is not None

@@ -30,7 +30,12 @@ from stfcodec.models.integer import (
 )
 from stfcodec.models.lite import LiteModel
 from stfcodec.models.lite_integer import FRACTION as FRACTION_OF_ROWS
-from stfcodec.models.lite_integer import ROWS_A_UNIT, IntegerScales, shuffled_order
+from stfcodec.models.lite_integer import (
+    MAGNITUDE_STEP,
+    ROWS_A_UNIT,
+    IntegerScales,
+    shuffled_order,
+)
 from stfcodec.models.model import CompressionModel
 from stfcodec.models.registry import LAMBDAS
 
@@ -291,7 +296,8 @@ class _LiteBuilder(_Builder):
         latents = len(form.first.bias)
         unit = torch.full((latents,), 1 / (ROWS_A_UNIT * FRACTION_OF_ROWS))
         self._linear(net.first, form.first, steps, unit)
-        sizes = _Steps(torch.ones(latents), torch.zeros(latents), torch.ones(latents))
+        ones = torch.ones(latents)
+        sizes = _Steps(MAGNITUDE_STEP * ones, 0 * ones, ones)
         steps = self._table(net.context, form.context, steps.join(sizes), F.gelu)
         self._linear(net.second, form.second, steps, unit)
         form.offset = torch.round(net.offset * (ROWS_A_UNIT * FRACTION_OF_ROWS)).to(torch.int32)

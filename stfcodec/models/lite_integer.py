@@ -19,6 +19,10 @@ from stfcodec.models.registry import LAMBDAS, LiteWidths
 MAX_MAGNITUDE = 15
 """The first pass's symbols count for the second's rows up to this size."""
 
+MAGNITUDE_STEP = 1 / 8
+"""What one integer stands for where magnitudes are activations: they shall span int8 as features
+do, with which they share the scale of the weights."""
+
 ROWS_A_UNIT = 8.0
 """Rows, about a factor e of the scale, that one unit of the networks' outputs stands for."""
 
@@ -74,7 +78,7 @@ class IntegerScales(nn.Module):
 
     def second_rows(self, features: Tensor, symbols: Tensor, quality: Tensor) -> Tensor:
         """symbols: of the first pass (B, h, w, M), else 0."""
-        size = symbols.abs().clamp_(max=MAX_MAGNITUDE).to(features.dtype)
+        size = symbols.abs().clamp_(max=MAX_MAGNITUDE).div_(MAGNITUDE_STEP).to(features.dtype)
         context = self.context(torch.cat([features, size], 3))
         return self._rows(self.second(context), quality)
 
