@@ -31,8 +31,8 @@ _PACE = 0.0056, 0.0225
 """How far a latent goes at the first step, in rounding steps for each bit that one would save,
 times √steps; at the last it hardly moves. At the lowest and at the highest quality, geometric
 between them: where most latents are 0, longer strides overshoot. Where steps are optimal at high
-rate, the cost of a latent curves by 12 / ln 2 bits a step²: the latter is a fifth of Newton's way in
-3 steps, an eighth in 10, as the latents around it move too."""
+rate, the cost of a latent curves by 12 / ln 2 bits a step²: the latter is a fifth of Newton's way
+in 3 steps, an eighth in 10, as the latents around it move too."""
 
 _LIMIT = 5.0
 """Slopes count up to this many bits a rounding step: between two whole numbers they can be steep

@@ -73,7 +73,7 @@ class Settings:
     crop: int = 256
     decay_crop: int = 256
     """Crop size during the decay, at the same number of pixels a step."""
-    synthetic: float = 0.04
+    synthetic: float = 0.06
     """Share of the crops that come from pictures drawn, not photographed."""
     clip: float = 2.0
     """Gradients are shortened to this many times their usual norm."""

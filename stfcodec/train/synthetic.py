@@ -21,16 +21,16 @@ def synthetic_pictures(count: int, size: int, seed: int = 0) -> list[Tensor]:
 
 
 def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
-    """White, black, grey or any."""
+    """White, black, grey, a corner of the cube of colours, or any."""
     kind = rng.random()
-    if kind < 0.3:
+    if kind < 0.25:
         return 255, 255, 255
-    if kind < 0.4:
+    if kind < 0.35:
         return 0, 0, 0
-    if kind < 0.6:
+    if kind < 0.5:
         grey = int(rng.integers(256))
         return grey, grey, grey
-    r, g, b = rng.integers(0, 256, 3).tolist()
+    r, g, b = (255 * rng.integers(0, 2, 3) if kind < 0.7 else rng.integers(0, 256, 3)).tolist()
     return r, g, b
 
 
