@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -232,3 +233,46 @@ def test_kodak_decodes_exactly(model: str) -> None:
         original = np.asarray(Image.open(path).convert("RGB"))
         data = stfcodec.encode(path, model, quality=1 + i)
         assert psnr(original, np.asarray(stfcodec.decode(data))) > 22
+
+
+def test_threads_share_a_model() -> None:
+    """Qualities go along as values: what one thread codes does not disturb another."""
+    jobs = [(name, quality) for name in LITE for quality in (1.0, 3.3, 6.0)] * 2
+    pixels = crop((128, 192))
+
+    def code(job: tuple[str, float]) -> tuple[bytes, bytes]:
+        data = stfcodec.encode(pixels, *job)
+        return data, stfcodec.decode(data).tobytes()
+
+    expected = [code(job) for job in jobs]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(code, jobs)) == expected
+
+
+FLAT = 12
+"""Levels. Of quality 3 and above two are wanted: drawn pictures in training bring it down."""
+
+COLOURS = [(255, 255, 255), (0, 0, 0), (128, 128, 128), (255, 0, 255), (30, 90, 200)]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (40, 50), (200, 333)])
+@pytest.mark.parametrize("colour", COLOURS)
+def test_flat_pictures_stay_flat(colour: tuple[int, int, int], size: tuple[int, int]) -> None:
+    """Borders and corners included, whatever the picture is padded to."""
+    picture = np.empty((*size, 3), np.uint8)
+    picture[:] = colour
+    for quality in (3, 6):
+        decoded = np.asarray(stfcodec.decode(stfcodec.encode(picture, quality=quality)))
+        assert np.abs(decoded.astype(int) - colour).max() <= FLAT
+
+
+def test_white_stays_white() -> None:
+    """Around an object on a white ground."""
+    rows, cols = np.mgrid[:256, :320]
+    distance = np.hypot(rows - 128, cols - 160)
+    picture = np.full((256, 320, 3), 255, np.uint8)
+    picture[distance < 80] = 150, 110, 80
+    for quality in (3, 6):
+        decoded = np.asarray(stfcodec.decode(stfcodec.encode(picture, quality=quality)))
+        ground = decoded[distance > 95]
+        assert ground.min() >= 250
