@@ -37,7 +37,7 @@ def load(name: str) -> CompressionModel:
 
 
 @pytest.mark.parametrize(("model", "quality", "gain"), [
-    ("wacnn-lite", 1, 0.02), ("wacnn-lite", 6, 0.08), ("stf-lite", 3.5, 0.01),
+    ("wacnn-lite", 4, 0.002), ("wacnn-lite", 6, 0.015), ("stf-lite", 6, 0.01),
 ])  # fmt: skip
 def test_effort_pays(model: str, quality: float, gain: float) -> None:
     pixels = crop(256, 256)
