@@ -145,10 +145,7 @@ class Synthesis(nn.Module):
         self.up_fine = Linear(C, 4 * T)
         self.fine = Residual(T, DepthwiseMixer(T))
         self.scale_out = QualityScale(T)
-        self.last = Convolution(T, 3 * 16, edges=True)
-        nn.init.zeros_(self.last.weight)
-        assert self.last.bias is not None
-        nn.init.zeros_(self.last.bias)
+        self.last = zeroed(Convolution(T, 3 * 16, edges=True))
 
     def forward(self, y_hat: Tensor, quality: Tensor, precision: torch.dtype) -> Tensor:
         """precision: of everything but the linear way."""

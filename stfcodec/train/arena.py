@@ -54,8 +54,8 @@ class Arena:
         self.matrices: list[Matrices] = []
         start = 0
         for shape, same in kinds.items():
-            taps = shape[2:].numel() if isinstance(shape, torch.Size) else _product(shape[2:])
-            self.matrices.append(Matrices(start, len(same), shape[0], taps, shape[1]))
+            out, into, *kernel = shape
+            self.matrices.append(Matrices(start, len(same), out, _product(tuple(kernel)), into))
             start += len(same) * _product(shape)
         start = 0
         for p in ordered:

@@ -173,7 +173,6 @@ class Trainer:
         except KeyboardInterrupt:
             self.save(self.folder / CHECKPOINT)
             raise
-        self.save(self.folder / CHECKPOINT)
         if not exports:
             return
         self.export()
