@@ -36,10 +36,10 @@ from stfcodec.train.data import (
     load_photographs,
     middle_crops,
 )
-from stfcodec.train.loss import balance, rate_distortion, spread_qualities
+from stfcodec.train.loss import balance, lambdas_of, rate_distortion, spread_qualities
 from stfcodec.train.soap import Soap
 from stfcodec.train.start import start as start_from
-from stfcodec.train.synthetic import synthetic_pictures
+from stfcodec.train.synthetic import paste_flat, synthetic_pictures
 
 CHECKPOINT, TRUNK, LOG, CURVE = "last.pt", "trunk.pt", "log.csv", "loss.png"
 TRAINING = "training.json"
@@ -73,8 +73,12 @@ class Settings:
     crop: int = 256
     decay_crop: int = 256
     """Crop size during the decay, at the same number of pixels a step."""
-    synthetic: float = 0.06
+    synthetic: float = 0.04
     """Share of the crops that come from pictures drawn, not photographed."""
+    flat: float = 0.15
+    """Share of the crops on which a rectangle of one colour is pasted."""
+    flat_weight: float = 6.0
+    """Of the error on blocks of one colour, beside its part in the loss: there it is seen most."""
     clip: float = 2.0
     """Gradients are shortened to this many times their usual norm."""
     ema: float = 0.998
@@ -208,7 +212,7 @@ class Trainer:
         s = self.settings
         size = s.decay_crop if decaying else s.crop
         batch = max(1, s.batch * s.crop**2 // size**2)
-        x = self.sampler(batch, size)
+        x = paste_flat(self.sampler(batch, size), s.flat, self.sampler.generator)
         quality = spread_qualities(batch, self.sampler.generator)
         if s.quality is not None:
             quality.fill_(s.quality)
@@ -216,7 +220,8 @@ class Trainer:
         self.model.precision = torch.bfloat16 if bf16 else torch.float32
         loss = rate_distortion(self.run_model(x, quality), x, quality)
         gradients = self.arena.gradients.zero_()
-        (loss.loss * balance(quality)).mean().backward()
+        objective = loss.loss + s.flat_weight * lambdas_of(quality) * loss.flat
+        (objective * balance(quality)).mean().backward()
         with torch.no_grad():
             norm = gradients.norm()
             usual = torch.where(self.usual > 0, self.usual, norm)

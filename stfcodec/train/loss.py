@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stfcodec.models.registry import LAMBDAS, MAX_QUALITY, MIN_QUALITY
@@ -15,6 +16,8 @@ _FLOOR = 1e-6
 _BALANCE = 0.4
 """Weight λ^−0.4: a sample's loss grows with λ, and low rates would be neglected otherwise."""
 
+_BLOCK = 16
+
 
 class SampleLoss(NamedTuple):
     """Each (B,)."""
@@ -23,6 +26,8 @@ class SampleLoss(NamedTuple):
     bpp: Tensor
     mse: Tensor
     """In units of grey levels squared (0…255²)."""
+    flat: Tensor
+    """The part of `mse` that lies on blocks of one colour."""
 
 
 @cache
@@ -70,10 +75,20 @@ def rate_distortion(out: dict, x: Tensor, quality: Tensor) -> SampleLoss:
     # What goes beyond white or black is cut off in decoding. A norm goes over the pixels once each
     # way, whatever their layout.
     x_hat = _Clamped.apply(out["x_hat"].float())
-    distance = torch.linalg.vector_norm(x_hat - x, dim=(1, 2, 3))
-    mse = distance.square() * (255**2 / (3 * pixels))
+    error = x_hat - x
+    mse, flat = (
+        torch.linalg.vector_norm(e, dim=(1, 2, 3)).square() * (255**2 / (3 * pixels))
+        for e in (error, error * flat_blocks(x))
+    )
     bpp = (y_bits + z_bits) / pixels
-    return SampleLoss(lambdas_of(quality) * mse + bpp, bpp, mse)
+    return SampleLoss(lambdas_of(quality) * mse + bpp, bpp, mse, flat)
+
+
+def flat_blocks(x: Tensor) -> Tensor:
+    """1 where a block of 16×16 pixels has one colour, else 0. x: (B, 3, H, W) -> (B, 1, H, W)."""
+    blocks = x.unflatten(3, (-1, _BLOCK)).unflatten(2, (-1, _BLOCK))
+    flat = (blocks.amax((3, 5)) == blocks.amin((3, 5))).all(1, keepdim=True)
+    return F.interpolate(flat.to(x.dtype), scale_factor=_BLOCK)
 
 
 def balance(quality: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pictures that photographs do not teach: flat colours, gradients, what is on screens.
+"""What photographs do not teach: flat colours, gradients, text and boxes as on screens.
 
 A codec trained on photographs alone turns a white page grey and makes text ring.
 """
@@ -14,10 +14,35 @@ _LETTERS = "etaoinshrdlucmfwypvbgkqjxzETAOINSHR0123456789.,:;-()   "
 
 
 def synthetic_pictures(count: int, size: int, seed: int = 0) -> list[Tensor]:
-    """(size, size, 3) uint8 each: in turn screens, gradients, screens, flat colours."""
+    """(size, size, 3) uint8 each: in turn screens, gradients, screens."""
     rng = np.random.default_rng(seed)
-    kinds = (_screen, _gradient, _screen, _flat)
+    kinds = (_screen, _gradient, _screen)
     return [torch.from_numpy(kinds[i % len(kinds)](rng, size)) for i in range(count)]
+
+
+def paste_flat(crops: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """crops (B, 3, H, W) in 0…1, a rectangle of one colour on this share of them.
+
+    Half of the rectangles span the crop's height, half its width. Colours are multiples of 1/255,
+    two in five grey; each component is 0 or 1 in a third of them. Nothing waits for the device.
+    """
+    B, _, H, W = crops.shape
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator, device=crops.device)
+
+    colour, grey = uniform(B, 3), uniform(B, 1) < 0.4
+    colour = torch.where(grey, colour[:, :1], colour) * 1.5 - 0.25
+    colour = colour.clamp(0, 1).mul(255).round() / 255
+    extent = (uniform(2, B) * 2).clamp(max=1)
+    start = uniform(2, B) * (1 - extent)
+    pasted = (uniform(B) < share)[:, None, None]
+    for axis, side in enumerate((H, W)):
+        place = (torch.arange(side, device=crops.device) + 0.5) / side
+        first, last = start[axis, :, None], (start + extent)[axis, :, None]
+        along = (place >= first) & (place < last)
+        pasted = pasted & along.unsqueeze(2 - axis)
+    return torch.where(pasted[:, None], colour[:, :, None, None], crops)
 
 
 def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
@@ -32,16 +57,6 @@ def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
         return grey, grey, grey
     r, g, b = (255 * rng.integers(0, 2, 3) if kind < 0.7 else rng.integers(0, 256, 3)).tolist()
     return r, g, b
-
-
-def _flat(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Four fields of one colour each."""
-    picture = np.empty((size, size, 3), np.uint8)
-    half = size // 2
-    for rows in (slice(half), slice(half, None)):
-        for cols in (slice(half), slice(half, None)):
-            picture[rows, cols] = _colour(rng)
-    return picture
 
 
 def _gradient(rng: np.random.Generator, size: int) -> np.ndarray:
