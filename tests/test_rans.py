@@ -378,3 +378,84 @@ def test_a_coder_that_disagrees_is_not_used() -> None:
 
     assert rans._agrees(rans._ans)
     assert not rans._agrees(Other)
+
+
+# ------------------------------------------------------------------------------ verdicts
+
+
+def verdict(data: bytes, indexes: np.ndarray, tables: CdfTables) -> list[int] | None:
+    """The symbols, or None where the stream is refused."""
+    try:
+        decoder = rans.Decoder(data, tables)
+        symbols = decoder.decode(indexes)
+        decoder.finish()
+    except StreamError:
+        return None
+    return symbols.tolist()
+
+
+def damaged(rng: np.random.Generator, data: bytes) -> bytes:
+    """Flipped, cut, longer, random or of one bit pattern; sometimes as it was."""
+    kind, changed = int(rng.integers(7)), bytearray(data)
+    if kind == 0:
+        changed[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
+    elif kind == 1:
+        del changed[4 * int(rng.integers(2, len(data) // 4 + 1)) :]
+    elif kind == 2:
+        changed += rng.bytes(4 * int(rng.integers(1, 4)))
+    elif kind == 3:
+        changed[8:] = rng.bytes(len(data) - 8)
+    elif kind == 4:
+        changed[8:] = (b"\xff", b"\0")[int(rng.integers(2))] * (len(data) - 8)
+    elif kind == 5:
+        changed[:8] = int(rng.integers(1 << 31, 1 << 63)).to_bytes(8, "little")
+    return bytes(changed)
+
+
+@needs_compiled
+def test_both_loops_give_the_same_verdict(
+    gaussian: CdfTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where few symbols are left, which a decoder may have got right by chance."""
+    rng = np.random.default_rng(11)
+    compiled, accepted = rans._ans, 0
+    for _ in range(400):
+        symbols, indexes = random_message(rng, gaussian)
+        data = damaged(rng, rans.encode(symbols, indexes, gaussian))
+        found = []
+        for coder in (compiled, None):
+            monkeypatch.setattr(rans, "_ans", coder)
+            found.append(verdict(data, indexes, gaussian))
+        monkeypatch.setattr(rans, "_ans", compiled)
+        assert found[0] == found[1]
+        if found[0] is not None:
+            accepted += 1
+            assert rans.encode(int32(*found[0]), indexes, gaussian) == data
+    assert 40 < accepted < 360
+
+
+def test_every_escape_of_a_damaged_stream_ends(backend: str) -> None:
+    """The words run out at any place of an escape: an error of the stream's, and no other."""
+    tables = tables_of([0, 1, 65536])
+    accepted = 0
+    for low in range(0, 65536, 101):
+        data = (1 << 36 | low).to_bytes(8, "little")
+        accepted += verdict(data, int32(0), tables) is not None
+    assert accepted == 0
+
+
+def test_a_symbol_has_one_form(backend: str) -> None:
+    """An escape in more groups than its value needs is refused."""
+    tables = tables_of([0, 30000, 65536])
+
+    def stream(groups: list[int]) -> bytes:
+        """The escape, the number of these groups, and they: the last symbol's, so read in turn."""
+        state, words = rans._STATE_MIN, []
+        for group in (*reversed(groups), len(groups)):
+            state = state << 4 | group
+        state = rans._put_shares(state, words, [30000], [35536])
+        return np.array([state & 0xFFFFFFFF, state >> 32, *words[::-1]], "<u4").tobytes()
+
+    assert verdict(stream([3]), int32(0), tables) == [-2]
+    assert verdict(stream([3, 0]), int32(0), tables) is None
+    assert stream([3]) == rans.encode(int32(-2), int32(0), tables)

@@ -41,6 +41,7 @@ _GROUP_BITS = 4
 _MAX_GROUPS = 7
 
 _DAMAGED = "the coded symbols are damaged"
+_LEFT_OVER = f"{_DAMAGED}: they do not end where the stream ends"
 
 
 def encode(symbols: np.ndarray, indexes: np.ndarray, tables: CdfTables) -> bytes:
@@ -93,7 +94,8 @@ class Encoder:
 class Decoder:
     """Decodes one stream, piece by piece: each call of decode goes on where the last one ended.
 
-    Damaged data gives wrong symbols or a StreamError, and nothing worse.
+    Damaged data gives wrong symbols or a StreamError, and nothing worse. `finish` accepts exactly
+    the streams that an Encoder makes, whichever loop runs.
     """
 
     def __init__(self, data: bytes, tables: CdfTables) -> None:
@@ -117,9 +119,16 @@ class Decoder:
         _check_indexes(indexes, self._tables)
         return self._coder.decode(indexes)
 
+    def finish(self) -> None:
+        """Raises StreamError unless the symbols decoded so far are the whole stream: nothing is
+        left over, and an Encoder given them would write these very bytes."""
+        self._coder.finish()
+
 
 class _Coder(Protocol):
     def decode(self, indexes: np.ndarray) -> np.ndarray: ...
+
+    def finish(self) -> None: ...
 
 
 def _check_array(name: str, array: np.ndarray) -> None:
@@ -212,14 +221,24 @@ class _PythonDecoder:
         self._state = state
         symbols = np.array(found, dtype=np.int32) - 1 + self._tables.offset[indexes]
         for place, value in outside:
-            symbols[place] = value + self._tables.offset[indexes[place]]
+            symbol = value + int(self._tables.offset[indexes[place]])
+            if abs(symbol) > MAX_SYMBOL:
+                raise StreamError(f"{_DAMAGED}: a symbol out of all range")
+            symbols[place] = symbol
         return symbols
+
+    def finish(self) -> None:
+        if self._state != _STATE_MIN or next(self._words, None) is not None:
+            raise StreamError(_LEFT_OVER)
 
     def _take_outside(self, escape: int) -> int:
         count = self._take_group()
         if count > _MAX_GROUPS:
             raise StreamError(f"{_DAMAGED}: a symbol out of all range")
-        raw = sum(self._take_group() << _GROUP_BITS * k for k in range(count))
+        groups = [self._take_group() for _ in range(count)]
+        if groups and not groups[-1]:
+            raise StreamError(f"{_DAMAGED}: a symbol in more groups than it needs")
+        raw = sum(group << _GROUP_BITS * k for k, group in enumerate(groups))
         return -(raw >> 1) - 1 if raw & 1 else (raw >> 1) + escape
 
     def _take_group(self) -> int:
@@ -300,7 +319,7 @@ class _CompiledDecoder:
         # Bits, less the two words read at the start and one that may be read ahead.
         self._left = 8.0 * room - 96 - self._outside
         self._spent = 0.0
-        self._history: list[np.ndarray] = []
+        self._history: list[tuple[np.ndarray, np.ndarray]] = []
         self._python: _PythonDecoder | None = None
 
     def decode(self, indexes: np.ndarray) -> np.ndarray:
@@ -319,13 +338,28 @@ class _CompiledDecoder:
     def _continue_in_python(self) -> _PythonDecoder:
         if self._python is None:
             self._python = _PythonDecoder(self._data, self._tables)
-            for earlier in self._history:
-                self._python.decode(earlier)
+            for _, earlier in self._history:
+                self._python.decode(earlier.astype(np.int32))
             self._history.clear()
         return self._python
 
+    def finish(self) -> None:
+        """The compiled decoder tells neither its state nor its place: the symbols are coded again
+        and compared."""
+        if self._python is not None:
+            self._python.finish()
+            return
+        encoder = Encoder(self._tables)
+        try:
+            for symbols, indexes in self._history:
+                encoder.add(symbols, indexes.astype(np.int32))
+        except ValueError:
+            raise StreamError(f"{_DAMAGED}: a symbol out of all range") from None
+        if encoder.finish() != self._data:
+            raise StreamError(_LEFT_OVER)
+
     def _account(self, symbols: np.ndarray, indexes: np.ndarray) -> None:
-        self._history.append(indexes.astype(np.uint16))
+        self._history.append((symbols, indexes.astype(np.uint16)))
         tables = self._tables
         value = symbols - tables.offset[indexes]
         escape = tables.length[indexes] - 2

@@ -216,7 +216,9 @@ class CompressionModel(nn.Module, ABC):
         """
         medians = self.entropy_bottleneck.medians()
         shape = (1, medians.shape[1], *size)
-        z_flat = rans.Decoder(coded.z, self.entropy_bottleneck.tables).decode(channel_rows(shape))
+        z_decoder = rans.Decoder(coded.z, self.entropy_bottleneck.tables)
+        z_flat = z_decoder.decode(channel_rows(shape))
+        z_decoder.finish()
         z_symbols = torch.from_numpy(z_flat).to(medians.device, torch.float32).view(shape)
         decoder = rans.Decoder(coded.y, self.gaussian_conditional.tables)
         crc = checksum(z_flat)
@@ -228,6 +230,7 @@ class CompressionModel(nn.Module, ABC):
             return torch.from_numpy(flat_symbols).to(mean).view(mean.shape)
 
         y_hat = self.decode_symbols(z_symbols, quality, code)
+        decoder.finish()
         if crc != coded.checksum:
             raise StreamError(
                 "the decoded symbols do not match the stream's checksum; "
