@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from stfcodec.container import StreamInfo
 from stfcodec.errors import ImageError, StfError, StreamError, UsageError, WeightsError
+from stfcodec.limits import Limits
 from stfcodec.models.registry import ModelInfo
 from stfcodec.target import Target
 
 if TYPE_CHECKING:
     from stfcodec.api import build_model, decode, encode, info, list_models, load_model
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ImageError",
+    "Limits",
     "ModelInfo",
     "StfError",
     "StreamError",

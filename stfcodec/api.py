@@ -14,6 +14,7 @@ from stfcodec.container import StreamInfo
 from stfcodec.errors import ImageError
 from stfcodec.files import read_bytes
 from stfcodec.imageio import Picture
+from stfcodec.limits import DEFAULT_LIMITS, Limits
 from stfcodec.models import registry, store
 from stfcodec.models.build import build
 from stfcodec.models.registry import DEFAULT_MODEL, DEFAULT_QUALITY, ModelInfo
@@ -35,6 +36,8 @@ def encode(
     weights: str | Path | None = None,
     effort: int = 0,
     target: Target | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    verify: bool = False,
 ) -> bytes:
     """Codes a picture as an .stf stream.
 
@@ -43,46 +46,80 @@ def encode(
     device: "auto", "cpu" or "cuda". weights: a file to use instead of the embedded one.
     effort: 0 to 100 steps of a search for latents that code better, see docs/effort.md.
     target: a size or a PSNR to aim at; `quality` then does not count.
+    limits: what is accepted of the picture. verify: decode the symbols again before returning.
 
-    Raises ImageError (the picture cannot be read or coded), UsageError (unknown model, quality,
-    device or effort), WeightsError (none for this model) and StfError (target out of reach).
+    Raises ImageError (the picture cannot be read, or is over a limit), UsageError (unknown model,
+    quality, device or effort), WeightsError (none for this model) and StfError (target out of
+    reach, or not verified).
     """
     info = registry.by_name(model)
     quality = registry.check_quality(quality, info)
     effort = registry.check_effort(effort)
-    picture = image if isinstance(image, Picture) else imageio.read_picture(image)
-    try:
-        codec = codec_for(info, quality, device, _path(weights), searches=effort > 0)
-        if target is not None:
-            return container.write(encode_to(codec, picture, target, effort))
-        return container.write(codec.encode(picture, quality, effort))
-    except ValueError as error:
-        raise ImageError(f"this picture does not fit the format: {error}") from error
+    picture = image if isinstance(image, Picture) else imageio.read_picture(image, limits)
+    _check(picture, limits)
+    codec = codec_for(info, quality, device, _path(weights), searches=effort > 0)
+    if target is not None:
+        stream = encode_to(codec, picture, target, effort)
+    else:
+        stream = codec.encode(picture, quality, effort)
+    data = container.write(stream)
+    if verify:
+        codec.verify(container.read(data, limits))
+    return data
+
+
+def _check(picture: Picture, limits: Limits) -> None:
+    """A picture may have been made by hand. Raises ImageError."""
+    pixels, alpha = picture.pixels, picture.alpha
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise ImageError(f"pixels are {pixels.dtype} {pixels.shape}: give uint8 (H, W, 3)")
+    if alpha is not None and (alpha.dtype != np.uint8 or alpha.shape != pixels.shape[:2]):
+        raise ImageError(f"alpha is {alpha.dtype} {alpha.shape}: give uint8 {pixels.shape[:2]}")
+    height, width = pixels.shape[:2]
+    if (refusal := limits.refuses(width, height)) is not None:
+        raise ImageError(refusal)
+    for name in ("icc", "exif", "xmp"):
+        block = getattr(picture, name)
+        if block is not None and len(block) > container.MAX_METADATA:
+            raise ImageError(
+                f"{name} has {len(block)} bytes, the format holds {container.MAX_METADATA}: "
+                f"leave it out"
+            )
 
 
 def decode(
-    data: bytes | str | Path, device: str = "auto", weights: str | Path | None = None
+    data: bytes | str | Path,
+    device: str = "auto",
+    weights: str | Path | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> PIL.Image.Image:
     """The picture in an .stf stream (bytes, or the path of a file), as a PIL image.
 
     Mode L, LA, RGB or RGBA as the source had it; ICC profile, EXIF and XMP are in `.info`.
-    Raises StreamError (not a stream, or damaged) and WeightsError (weights missing or others).
+    Raises StreamError (not a stream, damaged, or over a limit) and WeightsError (weights missing
+    or others).
     """
-    return imageio.to_image(decode_picture(data, device, weights))
+    return imageio.to_image(decode_picture(data, device, weights, limits))
 
 
 def decode_picture(
-    data: bytes | str | Path, device: str = "auto", weights: str | Path | None = None
+    data: bytes | str | Path,
+    device: str = "auto",
+    weights: str | Path | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Picture:
     """As `decode`, with the picture's planes and metadata as they were coded."""
-    stream = container.read(_bytes(data))
-    info = registry.by_id(stream.header.model_id)
-    return codec_for(info, stream.header.quality, device, _path(weights)).decode(stream)
+    stream = container.read(_bytes(data, limits), limits)
+    header, path = stream.header, _path(weights)
+    needed = None if path else header.fingerprint
+    model = registry.by_id(header.model_id)
+    quality = registry.check_stored_quality(header.quality, model)
+    return codec_for(model, quality, device, path, fingerprint=needed).decode(stream)
 
 
 def info(data: bytes | str | Path) -> StreamInfo:
     """What an .stf stream says about itself; needs no weights. Raises StreamError."""
-    return container.inspect(_bytes(data))
+    return container.inspect(_bytes(data, DEFAULT_LIMITS))
 
 
 def build_model(name: str) -> nn.Module:
@@ -118,5 +155,7 @@ def _path(weights: str | Path | None) -> Path | None:
     return None if weights is None else Path(weights)
 
 
-def _bytes(data: bytes | str | Path) -> bytes:
-    return read_bytes(data) if isinstance(data, str | Path) else bytes(data)
+def _bytes(data: bytes | str | Path, limits: Limits) -> bytes:
+    if not isinstance(data, str | Path):
+        return bytes(data)
+    return read_bytes(data, limits.bytes, container.check_signature)

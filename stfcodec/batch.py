@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from stfcodec import files
 from stfcodec.errors import StfError, UsageError
+from stfcodec.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     from stfcodec.container import StreamInfo
@@ -71,8 +72,14 @@ class Packed(NamedTuple):
 class Task(Protocol):
     """One direction of the codec. Only `code` runs in the calling thread."""
 
+    @property
+    def limits(self) -> Limits: ...
+
     def prepare(self) -> None:
         """Load what every file needs; raises StfError where no file could be coded."""
+
+    def check(self, head: bytes) -> None:
+        """Raises what there is against a file that starts like this."""
 
     def unpack(self, data: bytes) -> Any:
         """From a file's bytes to what `code` takes."""
@@ -94,6 +101,8 @@ class Encode:
     strip: bool = False
     effort: int = 0
     target: Target | None = None
+    verify: bool = False
+    limits: Limits = DEFAULT_LIMITS
 
     def prepare(self) -> None:
         from stfcodec.codec import codec_for
@@ -102,10 +111,13 @@ class Encode:
         info = registry.by_name(self.model)
         codec_for(info, self.quality, self.device, self.weights, searches=self.effort > 0)
 
+    def check(self, head: bytes) -> None:
+        """Which pictures can be read shows when they are."""
+
     def unpack(self, data: bytes) -> Any:
         from stfcodec import imageio
 
-        picture = imageio.read_picture(data)
+        picture = imageio.read_picture(data, self.limits)
         return replace(picture, icc=None, exif=None, xmp=None) if self.strip else picture
 
     def code(self, item: Any) -> Coded:
@@ -119,6 +131,8 @@ class Encode:
             self.weights,
             self.effort,
             self.target,
+            self.limits,
+            self.verify,
         )
         return Coded(data, container.inspect(data), item.notes)
 
@@ -133,10 +147,16 @@ class Decode:
     format: str = "PNG"
     device: str = "auto"
     weights: Path | None = None
+    limits: Limits = DEFAULT_LIMITS
 
     def prepare(self) -> None:
         # In the calling thread: two threads must not import numpy at the same time.
         from stfcodec import api  # noqa: F401
+
+    def check(self, head: bytes) -> None:
+        from stfcodec import container
+
+        container.check_signature(head)
 
     def unpack(self, data: bytes) -> bytes:
         return data
@@ -145,7 +165,7 @@ class Decode:
         from stfcodec import api, container
 
         info = container.inspect(item)
-        picture = api.decode_picture(item, self.device, self.weights)
+        picture = api.decode_picture(item, self.device, self.weights, self.limits)
         return Coded(picture, info, picture.notes)
 
     def pack(self, coded: Coded) -> Packed:
@@ -267,7 +287,8 @@ def _load(task: Task, job: Job, existing: Existing) -> Any:
             return None
         if existing == "refuse":
             raise UsageError(f"output {job.output} exists already; use --force to replace it")
-    return task.unpack(files.read_bytes("-" if job.source is None else job.source))
+    source = "-" if job.source is None else job.source
+    return task.unpack(files.read_bytes(source, task.limits.bytes, task.check))
 
 
 def _code(task: Task, load: Callable[[], Any]) -> Coded | Failure | None:

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from stfcodec import imageio, search, tiling
-from stfcodec.allocator import keep_freed_memory
 from stfcodec.container import Header, Stream
-from stfcodec.errors import UsageError, WeightsError
+from stfcodec.errors import StfError, StreamError, UsageError, WeightsError
 from stfcodec.imageio import Picture
-from stfcodec.models import store, weights
+from stfcodec.models import host, releases, store, weights
 from stfcodec.models.model import DOWNSAMPLING_Z, CodedLatents, CompressionModel, round_up
 from stfcodec.models.registry import ModelInfo
 
@@ -62,6 +61,7 @@ class Codec:
         pixels = tiling.run([*others, last._replace(run=run)], y_hat, self.core)
         return pixels[0].permute(1, 2, 0)
 
+    @host.plain_torch()
     def encode(self, picture: Picture, quality: float, effort: int = 0) -> Stream:
         """Codes one picture. quality: as `registry.check_quality` returned it; effort: steps of
         the search for better latents, for which the codec must have been loaded."""
@@ -90,23 +90,41 @@ class Codec:
             alpha=None if picture.alpha is None else imageio.encode_alpha(picture.alpha),
         )
 
+    @host.plain_torch()
+    def verify(self, stream: Stream) -> None:
+        """Decodes the symbols of a stream that was just made, on the path a decoder takes. Raises
+        StfError where they are not the ones that were encoded."""
+        try:
+            self._latents(stream)
+        except StreamError as error:
+            raise StfError(
+                f"the coded picture does not decode ({error}): nothing was written; this is a bug "
+                f"or faulty hardware, please report it"
+            ) from error
+
+    def _latents(self, stream: Stream) -> Tensor:
+        """ŷ (1, M, h, w), ready for synthesis."""
+        header = stream.header
+        height, width = (_padded(n) // DOWNSAMPLING_Z for n in (header.height, header.width))
+        coded = CodedLatents(stream.z, stream.y, stream.checksum)
+        return self.model.decompress(coded, (height, width), header.quality)
+
+    @host.plain_torch()
     def decode(self, stream: Stream) -> Picture:
         """The coded picture. Raises StreamError where the symbols turn out damaged, WeightsError
         where the stream was made with other weights."""
         header = stream.header
         if header.fingerprint != self.model.fingerprint:
-            raise WeightsError(
-                f"the stream needs weights {header.fingerprint.hex()} of {self.info.name}, "
-                f"here are {self.model.fingerprint.hex()}: name the right file with --weights"
+            needed, here = (
+                releases.describe(self.info.name, f)
+                for f in (header.fingerprint, self.model.fingerprint)
             )
-        size = _padded(header.height), _padded(header.width)
-        coded = CodedLatents(stream.z, stream.y, stream.checksum)
+            raise WeightsError(f"the stream needs weights {needed} of {self.info.name}, not {here}")
         alpha = None
         if stream.alpha is not None:
             alpha = imageio.decode_alpha(stream.alpha, header.width, header.height)
-        positions = size[0] // DOWNSAMPLING_Z, size[1] // DOWNSAMPLING_Z
         with torch.inference_mode():
-            y_hat = self.model.decompress(coded, positions, header.quality)
+            y_hat = self._latents(stream)
             gray = header.channels == 1
             pixels = self._synthesis(y_hat, header.quality, gray)[: header.height, : header.width]
         return Picture(
@@ -126,21 +144,30 @@ def codec_for(
     device: str = "auto",
     path: Path | None = None,
     searches: bool = False,
+    fingerprint: bytes | None = None,
 ) -> Codec:
     """A codec with weights, kept for the next picture.
 
     path: a weights file instead of the embedded or installed one. searches: whether it can encode
-    with effort. Raises WeightsError, and UsageError for a device that is not there.
+    with effort. fingerprint: of the weights that a stream needs, looked for in all folders of
+    weights. Raises WeightsError, and UsageError for a device that is not there.
     """
-    keep_freed_memory()
-    found = _device(device)
-    return _load(info, path or store.find(info, quality), found, _precision(found), searches)
+    found, path = _device(device), path or store.find(info, quality, fingerprint)
+    key = store.identity(path), host.precision()
+    return _load(info, path, found, _precision(found), searches, key)
 
 
 @lru_cache(maxsize=4)
+@host.plain_torch()
 def _load(
-    info: ModelInfo, path: Path, device: torch.device, precision: torch.dtype, searches: bool
+    info: ModelInfo,
+    path: Path,
+    device: torch.device,
+    precision: torch.dtype,
+    searches: bool,
+    _: object,
 ) -> Codec:
+    """The last argument changes with the file at `path` and with how exact sums are to be made."""
     model = weights.load(info, path, coding=not searches).requires_grad_(False)
     if model.integer is None:
         raise WeightsError(
@@ -154,8 +181,8 @@ def _load(
 
 
 def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "auto":  # the CPU, until the CUDA tests have passed on a CUDA device
+        return torch.device("cpu")
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("no CUDA device here: use --device cpu")
     if name not in ("cpu", "cuda"):

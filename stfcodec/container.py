@@ -22,11 +22,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .errors import StreamError
+from .limits import DEFAULT_LIMITS, Limits
 
 SIGNATURE = b"\x89STF\r\n\x1a\n"
 VERSION = 1
 
-MAX_PIXELS = 1 << 28  # what a reader accepts unless told otherwise: 268 megapixels
 MAX_SIDE = (1 << 24) - 1
 MAX_MODEL_ID = 0xFFFF
 MAX_UINT32 = 0xFFFF_FFFF
@@ -191,19 +191,26 @@ def _check_range(name: str, value: float, low: int, high: int) -> None:
 # Reading ------------------------------------------------------------------------------------------
 
 
-def read(data: Buffer, max_pixels: int = MAX_PIXELS) -> Stream:
+def read(data: Buffer, limits: Limits = DEFAULT_LIMITS) -> Stream:
     """Parse and check a whole stream.
 
     Raises StreamError, and nothing else, if `data` is not exactly one intact stream of a version
-    known here, or its picture has more than `max_pixels` pixels. Memory taken stays within the
-    size of `data` plus MAX_METADATA for each metadata chunk.
+    known here, or is over one of the limits. Memory taken stays within the size of `data` plus
+    `limits.metadata` for each metadata chunk.
     """
-    return _parse(data, max_pixels)[0]
+    if len(data) > limits.bytes:
+        raise StreamError(f"{len(data)} bytes are over the limit of {limits.bytes}")
+    stream, _ = _parse(data, limits.metadata)
+    refusal = limits.refuses(stream.header.width, stream.header.height)
+    if refusal is not None:
+        raise StreamError(refusal)
+    return stream
 
 
-def inspect(data: Buffer, max_pixels: int = MAX_PIXELS) -> StreamInfo:
-    """Describe a stream without decoding it. Checks and raises what `read` does."""
-    stream, chunks = _parse(data, max_pixels)
+def inspect(data: Buffer) -> StreamInfo:
+    """Describe a stream without decoding it, of whatever size its picture is. Checks and raises
+    what `read` does otherwise."""
+    stream, chunks = _parse(data, MAX_METADATA)
     header, total = stream.header, len(data)
     return StreamInfo(
         version=VERSION,
@@ -224,7 +231,7 @@ def inspect(data: Buffer, max_pixels: int = MAX_PIXELS) -> StreamInfo:
     )
 
 
-def _parse(data: Buffer, max_pixels: int) -> tuple[Stream, tuple[ChunkInfo, ...]]:
+def _parse(data: Buffer, max_metadata: int) -> tuple[Stream, tuple[ChunkInfo, ...]]:
     chunks: list[ChunkInfo] = []
     found: dict[str, memoryview] = {}
     for info, payload in _walk_chunks(data):
@@ -239,19 +246,21 @@ def _parse(data: Buffer, max_pixels: int) -> tuple[Stream, tuple[ChunkInfo, ...]
             raise StreamError(f"chunk {kind} is needed but unknown here; update stfcodec")
         chunks.append(info)
 
-    header = _parse_header(found["HEAD"], max_pixels)
+    header = _parse_header(found["HEAD"])
     latents = _Cursor(found["DATA"], "chunk DATA")
     z = latents.take(latents.varint("length of z"), "z")
     y = latents.take(max(latents.left - _UINT32.size, 0), "y")
     checksum = latents.uint32("checksum")
-    metadata = {_METADATA[k]: _inflate(k, p) for k, p in found.items() if k in _METADATA}
+    metadata = {
+        _METADATA[k]: _inflate(k, p, max_metadata) for k, p in found.items() if k in _METADATA
+    }
     alpha = bytes(found["alph"]) if "alph" in found else None
     return Stream(header, bytes(z), bytes(y), checksum, **metadata, alpha=alpha), tuple(chunks)
 
 
 def _walk_chunks(data: Buffer) -> Iterator[tuple[ChunkInfo, memoryview]]:
     """Yield the chunks up to and with DATA, CRCs checked; whatever follows DATA is an error."""
-    _check_signature(data)
+    check_signature(data)
     cursor = _Cursor(memoryview(data), "stream")
     cursor.take(len(SIGNATURE), "signature")
     version = cursor.take(1, "version")[0]
@@ -277,7 +286,8 @@ def _walk_chunks(data: Buffer) -> Iterator[tuple[ChunkInfo, memoryview]]:
     raise StreamError(f"no DATA among the first {MAX_CHUNKS} chunks")
 
 
-def _check_signature(data: Buffer) -> None:
+def check_signature(data: Buffer) -> None:
+    """Raises StreamError unless `data`, of which 8 bytes are enough, starts like a stream."""
     if sniff(data):
         return
     start = bytes(data[: len(SIGNATURE)])
@@ -288,7 +298,7 @@ def _check_signature(data: Buffer) -> None:
     raise StreamError("not an .stf stream: its signature is missing")
 
 
-def _parse_header(payload: memoryview, max_pixels: int) -> Header:
+def _parse_header(payload: memoryview) -> Header:
     cursor = _Cursor(payload, "chunk HEAD")
     width, height = cursor.varint("width"), cursor.varint("height")
     model_id = cursor.varint("model_id")
@@ -306,20 +316,19 @@ def _parse_header(payload: memoryview, max_pixels: int) -> Header:
         header.validate()
     except ValueError as error:
         raise StreamError(f"chunk HEAD: {error}") from error
-    if width * height > max_pixels:
-        raise StreamError(f"{width} x {height} pixels is over the limit of {max_pixels} pixels")
     return header
 
 
-def _inflate(kind: str, payload: memoryview) -> bytes:
-    """Inflate exactly one zlib stream, giving up once it exceeds MAX_METADATA bytes."""
+def _inflate(kind: str, payload: memoryview, limit: int) -> bytes:
+    """Inflate exactly one zlib stream, giving up once it exceeds `limit` or MAX_METADATA bytes."""
+    limit = min(limit, MAX_METADATA)
     inflater = zlib.decompressobj()
     try:
-        out = inflater.decompress(payload, MAX_METADATA + 1)
+        out = inflater.decompress(payload, limit + 1)
     except zlib.error as error:
         raise StreamError(f"chunk {kind}: its zlib stream is damaged") from error
-    if len(out) > MAX_METADATA:
-        raise StreamError(f"chunk {kind} inflates to more than {MAX_METADATA} bytes")
+    if len(out) > limit:
+        raise StreamError(f"chunk {kind} inflates to more than {limit} bytes")
     if not inflater.eof or inflater.unused_data:
         raise StreamError(f"chunk {kind}: its zlib stream does not end where the chunk ends")
     return out

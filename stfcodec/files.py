@@ -8,14 +8,18 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from .errors import StfError, UsageError
+from .limits import DEFAULT_LIMITS
 
 STANDARD_STREAM = "-"
+
+HEAD = 64
+"""Bytes: enough to tell what a file is."""
 
 
 @contextmanager
@@ -47,22 +51,36 @@ def atomic_write(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
-def read_bytes(source: str | Path) -> bytes:
+def read_bytes(
+    source: str | Path,
+    limit: int = DEFAULT_LIMITS.bytes,
+    check: Callable[[bytes], object] = lambda head: None,
+) -> bytes:
     """All of a file, or of standard input for `-`.
 
-    Raises StfError if it cannot be read, UsageError if standard input is a terminal.
+    limit: bytes. check: gets the first bytes, at most HEAD, and raises what it has against them:
+    then nothing else is read. Raises StfError if the file cannot be read or is over the limit,
+    UsageError if standard input is a terminal.
     """
-    if str(source) != STANDARD_STREAM:
-        try:
-            return Path(source).read_bytes()
-        except OSError as error:
-            raise StfError(f"cannot read {source}: {_reason(error)}") from error
-    if sys.stdin.isatty():
-        raise UsageError("standard input is a terminal; pipe data in or name a file")
+    name = "standard input" if str(source) == STANDARD_STREAM else str(source)
     try:
-        return sys.stdin.buffer.read()
+        if str(source) != STANDARD_STREAM:
+            with Path(source).open("rb") as file:
+                return _read(file, name, limit, check)
+        if sys.stdin.isatty():
+            raise UsageError("standard input is a terminal; pipe data in or name a file")
+        return _read(sys.stdin.buffer, name, limit, check)
     except OSError as error:
-        raise StfError(f"cannot read standard input: {_reason(error)}") from error
+        raise StfError(f"cannot read {name}: {_reason(error)}") from error
+
+
+def _read(file: BinaryIO, name: str, limit: int, check: Callable[[bytes], object]) -> bytes:
+    head = file.read(HEAD)
+    check(head)
+    data = head + file.read(limit - len(head) + 1)
+    if len(data) > limit:
+        raise StfError(f"{name} has more than {limit} bytes, the most that is read")
+    return data
 
 
 def write_bytes(target: str | Path, data: bytes, overwrite: bool) -> None:

@@ -19,8 +19,14 @@ if TYPE_CHECKING:
 _CLOSE = {"size": math.log(1.005), "bpp": math.log(1.005), "psnr": 0.01}
 """Near enough: half a percent of the bytes, a hundredth of a decibel."""
 
-_FINEST = 0.002
-"""Qualities this near to each other are not told apart."""
+_EXACT = 1000.0
+"""dB that stand for no error at all."""
+
+_SCALE = 1000
+"""Qualities are tried in thousandths, as streams store them."""
+
+_FINEST = 2
+"""Thousandths: qualities this near to each other are not told apart."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ def encode(codec: Codec, picture: Picture, target: Target, effort: int = 0) -> S
         if target.kind == "psnr":
             from stfcodec.distortion import psnr  # numpy, which the command line need not load
 
-            reached = psnr(picture.pixels, codec.decode(stream).pixels)
+            reached = min(psnr(picture.pixels, codec.decode(stream).pixels), _EXACT)
         else:
             reached = len(container.write(stream)) * (1 if target.kind == "size" else 8 / area)
         tried[quality] = stream, reached
@@ -81,21 +87,26 @@ def _crossing(
     level: Callable[[float], float], wanted: float, below: bool, close: float
 ) -> float | None:
     """The quality at which a rising `level` is `wanted`, from below or from above: the last one
-    tried on that side. None where there is none."""
-    low, high = MIN_QUALITY, MAX_QUALITY
-    at_low, at_high = level(low), level(high)
+    tried on that side. None where there is none.
+
+    Qualities are tried in thousandths, each between the two that enclose it so far, so that the
+    search ends whatever `level` does; where it does not rise, at one of its crossings.
+    """
+    low, high = round(MIN_QUALITY * _SCALE), round(MAX_QUALITY * _SCALE)
+    at_low, at_high = level(MIN_QUALITY), level(MAX_QUALITY)
     if at_low >= wanted:
-        return None if below and at_low > wanted else low
+        return None if below and at_low > wanted else MIN_QUALITY
     if at_high <= wanted:
-        return None if not below and at_high < wanted else high
+        return None if not below and at_high < wanted else MAX_QUALITY
     while high - low > _FINEST and (wanted - at_low if below else at_high - wanted) > close:
         # Towards where a straight line crosses, a little beyond on the side that counts; well
         # inside, so that both ends move.
         share = (wanted - at_low + (-close if below else close) / 2) / (at_high - at_low)
-        quality = round(low + min(max(share, 0.1), 0.9) * (high - low), 3)
-        at = level(quality)
+        middle = low + round(min(max(share, 0.1), 0.9) * (high - low))
+        middle = min(max(middle, low + 1), high - 1)
+        at = level(middle / _SCALE)
         if at <= wanted if below else at < wanted:
-            low, at_low = quality, at
+            low, at_low = middle, at
         else:
-            high, at_high = quality, at
-    return low if below else high
+            high, at_high = middle, at
+    return (low if below else high) / _SCALE

@@ -11,6 +11,7 @@ import pytest
 from stfcodec.batch import AHEAD, Coded, Existing, Job, Packed, Report, Result, Task, explain, run
 from stfcodec.container import StreamInfo
 from stfcodec.errors import ImageError, StreamError, UsageError, WeightsError
+from stfcodec.limits import Limits
 
 
 def stream_info(total_bytes: int) -> StreamInfo:
@@ -26,7 +27,11 @@ class Shout:
     coded: list[bytes] = field(default_factory=list)
     most_ahead: int = 0
 
+    limits = Limits(bytes=1000)
+
     def prepare(self) -> None: ...
+
+    def check(self, head: bytes) -> None: ...
 
     def unpack(self, data: bytes) -> bytes:
         self.taken.append(data)

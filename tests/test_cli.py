@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stfcodec import batch
+from stfcodec import __version__, batch
 from stfcodec.cli import paths
 from stfcodec.cli.main import main
 from stfcodec.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH, HEIGHT = 50, 34
+NOTE = f"files may need stfcodec {__version__} to be decoded"
 
 
 class Outcome(NamedTuple):
@@ -426,7 +427,8 @@ def test_a_bad_file_fails_the_run_but_not_the_rest(
     assert (outcome.code, failed["exit_code"]) == (1, 3)
     assert failed["input"] == str(bad)
     assert done["width"] == WIDTH
-    failure, summary = outcome.err.splitlines()
+    failure, summary, note = outcome.err.splitlines()
+    assert note == f"stfcodec: note: preview weights: {NOTE}"
     assert failure.startswith(f"stfcodec: error: {bad}: ")
     assert "1 coded, 0 skipped, 1 failed" in summary
 
@@ -595,3 +597,42 @@ def test_a_closed_pipe_is_quiet() -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+# --------------------------------------------------------------------------- limits, verification
+
+
+def test_preview_weights_are_told_of_once(stf: Command, picture: Path, tmp_path: Path) -> None:
+    done = stf("encode", picture)
+    assert done.err.splitlines()[1:] == [f"stfcodec: note: preview weights: {NOTE}"]
+    assert stf("encode", picture, "-f", "--quiet").err == ""
+    stream = picture.with_suffix(".stf")
+    assert f"(preview {__version__})" in stf("info", stream).out.decode()
+    (record,) = stf("info", "--json", stream).records
+    assert record["weights_version"] == __version__
+
+
+@pytest.mark.parametrize("command", ["encode", "decode"])
+def test_pixels_are_limited(stf: Command, picture: Path, coded: Path, command: str) -> None:
+    source, code = (picture, 3) if command == "encode" else (coded, 4)
+    wanted = f"{WIDTH}x{HEIGHT} pixels, 4096 once padded, are over the limit of 4095"
+    one_error(stf(command, source, "--max-pixels", 4095), code, str(source), wanted)
+    assert stf(command, source, "--max-pixels", 4096).code == 0
+
+
+def test_verified_files_are_the_same(stf: Command, picture: Path) -> None:
+    stream = picture.with_suffix(".stf")
+    assert stf("encode", picture, "--verify").code == 0
+    verified = stream.read_bytes()
+    assert stf("encode", picture, "-f").code == 0
+    assert stream.read_bytes() == verified
+
+
+def test_what_is_no_stream_is_not_read_whole(stf: Command, tmp_path: Path) -> None:
+    """Its first bytes tell: here of a file larger than the memory of most machines."""
+    film = tmp_path / "film.stf"
+    with film.open("wb") as file:
+        file.write(b"\0\0\0 ftypisom")
+        file.truncate(1 << 40)
+    for command in ("decode", "info"):
+        one_error(stf(command, film), 4, str(film), "not an .stf stream")

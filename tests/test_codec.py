@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,11 @@ from PIL import Image
 
 import stfcodec
 from stfcodec import api, container, tiling
+from stfcodec.batch import explain
 from stfcodec.codec import codec_for
 from stfcodec.distortion import psnr
 from stfcodec.imageio import Picture
+from stfcodec.limits import Limits
 from stfcodec.models import integer, registry, store, weights
 from stfcodec.models.build import build
 from stfcodec.models.calibrate import quantise
@@ -235,20 +237,6 @@ def test_kodak_decodes_exactly(model: str) -> None:
         assert psnr(original, np.asarray(stfcodec.decode(data))) > 22
 
 
-def test_threads_share_a_model() -> None:
-    """Qualities go along as values: what one thread codes does not disturb another."""
-    jobs = [(name, quality) for name in LITE for quality in (1.0, 3.3, 6.0)] * 2
-    pixels = crop((128, 192))
-
-    def code(job: tuple[str, float]) -> tuple[bytes, bytes]:
-        data = stfcodec.encode(pixels, *job)
-        return data, stfcodec.decode(data).tobytes()
-
-    expected = [code(job) for job in jobs]
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(code, jobs)) == expected
-
-
 FLAT = 12
 """Levels. Of quality 3 and above two are wanted: drawn pictures in training bring it down."""
 
@@ -276,3 +264,79 @@ def test_white_stays_white() -> None:
         decoded = np.asarray(stfcodec.decode(stfcodec.encode(picture, quality=quality)))
         ground = decoded[distance > 95]
         assert ground.min() >= 250
+
+
+# --------------------------------------------------------------------------- limits, verification
+
+
+def test_sizes_that_the_bytes_cannot_hold_are_refused_early(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before any memory is taken for them: no network runs."""
+    stream = container.read(stfcodec.encode(crop((64, 64))))
+    large = replace(stream, header=replace(stream.header, width=11_000, height=11_000))
+
+    def run(*_: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(CompressionModel, "decode_symbols", run, raising=False)
+    with pytest.raises(stfcodec.StreamError, match="bytes of hyper-latents cannot be a picture"):
+        stfcodec.decode(container.write(large))
+
+
+def test_limits_hold_in_both_directions() -> None:
+    pixels = crop((65, 64))
+    data = stfcodec.encode(pixels, limits=Limits(pixels=128 * 64))
+    tight = Limits(pixels=128 * 64 - 1)
+    with pytest.raises(stfcodec.ImageError, match="8192 once padded, are over the limit of 8191"):
+        stfcodec.encode(pixels, limits=tight)
+    with pytest.raises(stfcodec.ImageError, match="over the limit"):
+        stfcodec.encode(Picture(pixels), limits=tight)
+    with pytest.raises(stfcodec.StreamError, match="over the limit"):
+        stfcodec.decode(data, limits=tight)
+    assert stfcodec.decode(data, limits=Limits(pixels=128 * 64)).size == (64, 65)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        Picture(np.zeros((8, 8, 3), np.float32)),
+        Picture(np.zeros((8, 8), np.uint8)),
+        Picture(np.zeros((0, 8, 3), np.uint8)),
+        Picture(np.zeros((8, 8, 3), np.uint8), alpha=np.zeros((8, 9), np.uint8)),
+        Picture(np.zeros((8, 8, 3), np.uint8), xmp=bytes((16 << 20) + 1)),
+    ],
+)
+def test_pictures_made_by_hand_are_checked(picture: Picture) -> None:
+    with pytest.raises(stfcodec.ImageError):
+        stfcodec.encode(picture)
+
+
+def test_a_bug_is_not_the_pictures_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("a symbol is outside")
+
+    monkeypatch.setattr(CompressionModel, "compress", broken)
+    with pytest.raises(ValueError, match="a symbol is outside") as found:
+        stfcodec.encode(crop((8, 8)))
+    failure = explain(found.value)
+    assert failure.exit_code == 1
+    assert "this is a bug" in failure.message
+
+
+def test_verification_finds_what_does_not_decode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here a bit that a faulty machine turned between the coder and the file."""
+    pixels = crop((64, 96))
+    assert stfcodec.encode(pixels, verify=True) == stfcodec.encode(pixels)
+    compress = CompressionModel.compress
+
+    def faulty(self: CompressionModel, *args: object) -> object:
+        coded = compress(self, *args)
+        y = bytearray(coded.y)
+        y[len(y) // 2] ^= 4
+        return coded._replace(y=bytes(y))
+
+    monkeypatch.setattr(CompressionModel, "compress", faulty)
+    with pytest.raises(stfcodec.StfError, match=r"does not decode .*nothing was written") as found:
+        stfcodec.encode(pixels, verify=True)
+    assert type(found.value) is stfcodec.StfError

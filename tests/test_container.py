@@ -16,7 +16,8 @@ import pytest
 
 from stfcodec import container
 from stfcodec.container import Header, Stream
-from stfcodec.errors import StreamError
+from stfcodec.errors import StreamError, UsageError
+from stfcodec.limits import Limits
 
 FORMAT_PAGE = Path(__file__).parents[1] / "docs" / "format.md"
 
@@ -89,8 +90,9 @@ def refused(data: bytes) -> str:
 def test_round_trip(written: Stream) -> None:
     data = container.write(written)
     assert container.sniff(data)
-    assert container.read(data) == written
-    assert container.read(memoryview(bytearray(data))) == written
+    roomy = Limits(pixels=1 << 40)
+    assert container.read(data, roomy) == written
+    assert container.read(memoryview(bytearray(data)), roomy) == written
 
 
 def test_every_thousandth_of_quality_survives() -> None:
@@ -214,7 +216,6 @@ def test_every_single_bit_flipped(written: Stream) -> None:
         (stream(head(packed=1 << 13 | 999), DATA), "quality is 0.999"),
         (stream(head(packed=1 << 13 | 6001), DATA), "quality is 6.001"),
         (stream(head(packed=2 << 13 | 3500), DATA), "pixel format 2 is unknown"),
-        (stream(head(1 << 15, 1 << 14), DATA), "over the limit of 268435456 pixels"),
         (stream(chunk(b"HEAD", head()[5:-4] + b"\0"), DATA), "HEAD is 1 bytes too long"),
         (stream(chunk(b"HEAD", head()[5:-5]), DATA), "quality at byte 9 of the chunk HEAD"),
         (stream(chunk(b"HEAD", b""), DATA), "width at byte 0 of the chunk HEAD"),
@@ -247,12 +248,29 @@ def test_optional_chunks_come_in_any_order() -> None:
     assert container.read(stream(head(), *optional, DATA)) == FULL
 
 
-def test_max_pixels() -> None:
+def test_limits() -> None:
+    """Pixels count as they are coded; what a stream says of itself can be read all the same."""
     data = container.write(PLAIN)
-    assert container.read(data, max_pixels=640 * 480) == PLAIN
-    for function in (container.read, container.inspect):
-        with pytest.raises(StreamError, match=r"^640 x 480 pixels is over the limit of 307199"):
-            function(data, max_pixels=640 * 480 - 1)
+    assert container.read(data, Limits(pixels=640 * 512, bytes=len(data))) == PLAIN
+    wanted = r"^640x480 pixels, 327680 once padded, are over the limit of 327679; .*--max-pixels"
+    with pytest.raises(StreamError, match=wanted):
+        container.read(data, Limits(pixels=640 * 512 - 1))
+    with pytest.raises(StreamError, match="bytes are over the limit"):
+        container.read(data, Limits(bytes=len(data) - 1))
+    thin = container.write(replace(PLAIN, header=replace(HEADER, width=1 << 20, height=1)))
+    with pytest.raises(StreamError, match="67108864 once padded"):
+        container.read(thin, Limits(pixels=1 << 25))
+    assert container.inspect(thin).width == 1 << 20
+    full = container.write(FULL)
+    assert container.read(full, Limits(metadata=1 << 10)) == FULL
+    with pytest.raises(StreamError, match="inflates to more than 3 bytes"):
+        container.read(full, Limits(metadata=3))
+
+
+@pytest.mark.parametrize("name", ["pixels", "bytes", "metadata"])
+def test_limits_are_positive(name: str) -> None:
+    with pytest.raises(UsageError, match=f"limit {name} is 0"):
+        Limits(**{name: 0})
 
 
 @pytest.mark.parametrize(

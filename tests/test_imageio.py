@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from stfcodec import imageio
 from stfcodec.errors import ImageError, StreamError
 from stfcodec.imageio import modes, output_format, read_picture, to_image, write_picture
+from stfcodec.limits import Limits
 
 ODD = Path(__file__).resolve().parents[2] / "shared" / "data" / "odd"
 RGB = images.pixels()
@@ -50,11 +50,15 @@ def test_same_picture_from_every_kind_of_source(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(data)
 
-    class Pipe(io.RawIOBase):
-        def read(self, size: int = -1) -> bytes:
-            return data if size == -1 else b""
+    class Pipe(io.BytesIO):  # cannot seek, and gives little at a time
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(min(size or 7, 7))
 
-    sources = (path, str(path), data, bytearray(data), io.BytesIO(data), Pipe(), RGB)
+        def seek(self, position: int, whence: int = 0) -> int:
+            raise io.UnsupportedOperation("seek")
+
+    sources = (path, str(path), data, bytearray(data), memoryview(data), io.BytesIO(data))
+    sources += (Pipe(data), RGB)
     for source in (*sources, Image.open(path), Image.fromarray(RGB)):
         picture = read_picture(source)
         assert np.array_equal(picture.pixels, RGB)
@@ -75,9 +79,10 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
     assert "cannot be opened" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", b"%!PS-Adobe-3.0\n", bytes(5000)])
+@pytest.mark.parametrize("data", [b"hello", b"%!PS-Adobe-3.0\n", bytes(5000)])
 def test_what_is_no_picture(data: bytes) -> None:
     assert "not a picture" in refusal(data)
+    assert "empty" in refusal(b"")
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0, 3)])
@@ -85,9 +90,48 @@ def test_empty_arrays(shape: tuple[int, ...]) -> None:
     refusal(np.zeros(shape, np.uint8))
 
 
-@pytest.mark.parametrize("array", [np.zeros((4, 5, 7), "u1"), np.zeros((4, 5, 3), "f4")])
-def test_arrays_that_are_no_pictures(array: np.ndarray) -> None:
-    assert "uint8 (H, W)" in refusal(array)
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        *[((4, 5, 7), "u1"), ((4, 5, 0), "u1"), ((4, 5, 3), "f4"), ((4, 5), "f4"), ((4, 5), "i8")],
+        *[((4, 5, 3), "u2"), ((4, 5, 3), "?"), ((4, 5), "O"), ((4, 5), "c8"), ((4, 5), "U1")],
+        *[((4,), "u1"), ((), "u1"), ((2, 4, 5, 3), "u1"), ((4, 5), "i1"), ((4, 5, 1), "f8")],
+    ],
+)
+def test_arrays_that_are_no_pictures(shape: tuple[int, ...], dtype: str) -> None:
+    assert "uint8 (H, W)" in refusal(np.zeros(shape, dtype))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        *[RGB[::-1], RGB[:, ::-1], RGB[::2, 1::3], RGB[..., ::-1], RGB.transpose(1, 0, 2)],
+        *[np.asfortranarray(RGB), GREY[..., None], GREY.T, GREY[:1, :1, None]],
+        *[images.pixels(channels=4)[..., :3], np.broadcast_to(GREY[:1], (5, 9))],
+    ],
+)
+def test_arrays_of_any_layout(array: np.ndarray) -> None:
+    array = array.view()
+    array.flags.writeable = False
+    grey = array.ndim == 2 or array.shape[2] == 1
+    picture = read_picture(array)
+    assert picture.gray == grey and picture.pixels.flags["WRITEABLE"]
+    assert np.array_equal(picture.pixels[..., :1] if grey else picture.pixels, np.atleast_3d(array))
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_arrays_of_16_bits_and_of_booleans(order: str) -> None:
+    picture = read_picture(DEEP.astype(order + "u2")[::-1])
+    assert picture.gray and np.array_equal(picture.pixels[..., 0], to_8(DEEP)[::-1])
+    assert picture.notes == ("16 bits per channel reduced to 8",)
+    assert np.array_equal(read_picture(GREY > 99).pixels[..., 0], (GREY > 99) * np.uint8(255))
+
+
+def test_what_is_no_source() -> None:
+    assert "NoneType" in refusal(None)
+    assert "list" in refusal([[1, 2], [3, 4]])
+    assert "binary mode" in refusal(io.StringIO("picture"))
+    assert "cannot be opened" in refusal("zero\0byte")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 513), (513, 1), (3000, 7)])
@@ -183,8 +227,9 @@ def test_other_colour_spaces_are_converted_with_a_note(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_modes_without_a_known_range_are_refused_by_name(mode: str) -> None:
-    assert f"mode {mode}" in refusal(images.file(Image.new(mode, (3, 2)), "TIFF"))
-    refusal(Image.new(mode, (3, 2)))
+    kind = {"I": "32-bit signed", "F": "32-bit floating-point"}[mode]
+    assert kind in refusal(images.file(Image.new(mode, (3, 2)), "TIFF"))
+    assert f"mode {mode}" in refusal(Image.new(mode, (3, 2)))
     refusal(np.asarray(Image.new(mode, (3, 2))))
 
 
@@ -310,34 +355,7 @@ def test_avif_depth(flags: int, bits: int) -> None:
     assert modes.bits_per_channel(image) == bits
 
 
-# Limits, frames and damage
-
-
-def test_pixel_limit_is_checked_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    huge = b"P6 50000 40000 255\n"
-    assert "limit" in refusal(huge)
-    assert "cut short" in refusal(huge[:2] + b" 5 4 255\n")
-    data = images.file(Image.new("L", (100, 100)), "PNG")
-    assert "100x100" in refusal(data, max_pixels=9999)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow's own limit is not ours
-    for format in ("PNG", "TIFF", "GIF", "WEBP"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            read(Image.new("L", (100, 100)), format, **{"lossless": True})
-    assert Image.MAX_IMAGE_PIXELS == 100
-
-
-def test_pillow_settings_are_restored_after_threads() -> None:
-    limit, filters = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
-    data = images.file(Image.fromarray(RGB), "PNG")
-    threads = [
-        threading.Thread(target=lambda: [read_picture(data) for _ in range(20)]) for _ in range(8)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert limit == Image.MAX_IMAGE_PIXELS and warnings.filters == filters
+# Frames and damage
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
@@ -356,6 +374,7 @@ def test_first_picture_of_a_camera_file_is_taken() -> None:
         assert np.array_equal(picture.pixels, np.asarray(image))
 
 
+@pytest.mark.filterwarnings("default")  # Pillow warns of much that it reads all the same
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "QOI"])
 def test_every_cut_and_many_flips_are_read_or_refused(format: str) -> None:
     data = images.file(Image.fromarray(images.pixels(24, 24)), format)
@@ -366,7 +385,7 @@ def test_every_cut_and_many_flips_are_read_or_refused(format: str) -> None:
         flipped = bytearray(data)
         flipped[random.integers(len(data))] ^= 1 << int(random.integers(8))
         try:
-            picture = read_picture(flipped, max_pixels=10**6)
+            picture = read_picture(flipped, Limits(pixels=10**6))
         except ImageError:
             continue
         assert picture.pixels.ndim == 3
@@ -467,10 +486,6 @@ def test_what_is_left_out_is_noted() -> None:
     text.add_text("Title", "rainbow")
     picture = read(Image.fromarray(RGB), pnginfo=text)
     assert picture.notes == ("not carried: text 'Title'",)
-    for gamma, notes in ((45455, ()), (100000, ("not carried: PNG gamma",))):
-        chunk = PngInfo()
-        chunk.add(b"gAMA", gamma.to_bytes(4, "big"))
-        assert read(Image.fromarray(RGB), pnginfo=chunk).notes == notes
     assert read(Image.fromarray(RGB), "JPEG", comment=b"hi").notes == ("not carried: comment",)
 
 

@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "stfcodec"
 # A room imports only what stands on a lower line, or has one of the arrows listed below.
 FLOORS = (
     {"errors"},
+    {"limits"},
     {"allocator", "container", "distortion", "files", "imageio", "entropy", "models"},
     {"tiling"},
     {"search"},
@@ -29,7 +30,7 @@ FLOORS = (
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {("models", "entropy"), ("bench", "train")}
 
-LIGHT = ["__main__", "batch", "container", "errors", "files", "models.registry", "target"]
+LIGHT = ["__main__", "batch", "container", "errors", "files", "limits", "models.registry", "target"]
 HEAVY = {"torch", "numpy", "PIL", "compressai", "tqdm", "safetensors"}
 
 

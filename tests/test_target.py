@@ -91,3 +91,34 @@ def test_crossings_are_found_in_few_tries(wanted: float, below: bool) -> None:
     assert found in tried
     assert len(tried) <= 9
     assert -0.05 <= (found**2 - wanted) * (1 if below else -1) <= 0
+
+
+@pytest.mark.parametrize("below", [True, False])
+@pytest.mark.parametrize("height", [0.0, 0.01, 1.0, 10.0])
+def test_the_search_ends_whatever_levels_do(height: float, below: bool) -> None:
+    """Small pictures' sizes jump and fall: random curves of levels with one step in them."""
+    rng = np.random.default_rng(0)
+    tried: list[float] = []
+
+    def level(quality: float) -> float:
+        tried.append(quality)
+        assert len(tried) < 100
+        return height * noise[round(1000 * quality)] + (quality >= 3.3717)
+
+    for trial in range(40):
+        noise, tried[:] = rng.random(6001), []
+        found = _crossing(level, 0.4 + trial / 200, below, close=1e-9)
+        assert found is None or found in tried
+        if height == 0:
+            assert found in ((3.371, 3.37) if below else (3.372, 3.373))
+
+
+def test_pictures_that_come_back_exactly_end_the_search() -> None:
+    flat = np.full((5, 7, 3), 128, np.uint8)
+    for wanted in (20, 48.1, 60):
+        try:
+            data = stfcodec.encode(flat, target=Target("psnr", wanted))
+        except stfcodec.StfError as error:
+            assert "cannot be had" in str(error)
+        else:
+            assert psnr(flat, np.asarray(stfcodec.decode(data))) >= wanted

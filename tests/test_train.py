@@ -12,16 +12,16 @@ import torch
 from PIL import Image
 from torch import nn
 
-from stfcodec.errors import UsageError
+from stfcodec.errors import UsageError, WeightsError
 from stfcodec.models import registry, weights
 from stfcodec.models.build import build
 from stfcodec.train.arena import Arena
 from stfcodec.train.data import CropSampler, divide, load_photographs, middle_crops
 from stfcodec.train.loop import CHECKPOINT, CURVE, LOG, TRAINING, TRUNK, Settings, Trainer
-from stfcodec.train.loss import balance, lambdas_of, rate_distortion
+from stfcodec.train.loss import balance, flat_blocks, lambdas_of, rate_distortion
 from stfcodec.train.soap import Soap, _rotate
 from stfcodec.train.start import start
-from stfcodec.train.synthetic import synthetic_pictures
+from stfcodec.train.synthetic import paste_flat, synthetic_pictures
 
 LITE = [info.name for info in registry.MODELS if isinstance(info.widths, registry.LiteWidths)]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -43,7 +43,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(folder: Path, **changes: object) -> Settings:
     base = Settings(
         model=LITE[0], data=str(folder), minutes=None, steps=6, warmup=2, batch=2, crop=64,
-        decay_crop=64, bf16=False,
+        decay_crop=64, bf16=False, flat=0.0,
     )  # fmt: skip
     return replace(base, **changes)
 
@@ -298,7 +298,7 @@ def test_synthetic_pictures_are_the_same_every_time() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert all(p.shape == (64, 64, 3) and p.dtype == torch.uint8 for p in first)
     colours = [len(p.flatten(0, 1).unique(dim=0)) for p in first]
-    assert max(colours[3::4]) <= 4 < min(colours[1::4])
+    assert min(colours[1::3]) > 4  # gradients
 
 
 def test_loss_is_the_papers() -> None:
@@ -314,13 +314,77 @@ def test_loss_is_the_papers() -> None:
     torch.testing.assert_close(result.loss, loss, rtol=1e-5, atol=0)
     torch.testing.assert_close(lambdas_of(torch.tensor([6.0])), torch.tensor([0.0483]))
     # Beyond white is white; where it should not be, the gradient leads back.
-    x_hat = torch.tensor([1.5, 1.5, -0.5]).view(1, 3, 1, 1).requires_grad_()
-    white = torch.tensor([1.0, 0.8, 0.2]).view(1, 3, 1, 1)
+    x_hat = torch.tensor([1.5, 1.5, -0.5]).view(1, 3, 1, 1).repeat(1, 1, 16, 16).requires_grad_()
+    white = torch.tensor([1.0, 0.8, 0.2]).view(1, 3, 1, 1).repeat(1, 1, 16, 16)
     ones = torch.ones(1, 1, 1, 1)
     beyond = {"x_hat": x_hat, "likelihoods": {"y": ones, "z": ones}}
     mse = rate_distortion(beyond, white, torch.tensor([3.0])).mse.sum()
     assert mse.item() == pytest.approx(255**2 * (0.04 + 0.04) / 3, rel=1e-5)
     mse.backward()
     assert x_hat.grad is not None
-    assert torch.equal(x_hat.grad.flatten().sign(), torch.tensor([0.0, 1.0, -1.0]))
+    assert torch.equal(x_hat.grad.sum((0, 2, 3)).sign(), torch.tensor([0.0, 1.0, -1.0]))
     assert balance(torch.arange(1.0, 7.0)).mean() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("broken", ["nothing fits", "not finite", "no checkpoint"])
+def test_a_start_that_is_none_is_refused(broken: str, photographs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "start.pt"
+    state = build(registry.by_name(LITE[0])).state_dict()
+    if broken == "nothing fits":
+        torch.save({"model": {f"other.{k}": v for k, v in state.items()}}, path)
+    elif broken == "not finite":
+        torch.save({"model": state | {"log_gain": state["log_gain"] * torch.nan}}, path)
+    else:
+        path.write_bytes(b"hello")
+    words = {"nothing fits": "nothing in it fits", "not finite": "log_gain is not finite"}
+    with pytest.raises(WeightsError, match=words.get(broken, "not a training checkpoint")):
+        Trainer(settings(photographs), tmp_path / "run", start=path)
+
+
+def test_another_family_starts_from_what_both_have(photographs: Path, tmp_path: Path) -> None:
+    wacnn, stf = (build(registry.by_name(name)) for name in ("wacnn-lite", "stf-lite"))
+    with torch.no_grad():
+        wacnn.log_gain.fill_(0.5)
+    torch.save({"model": wacnn.state_dict()}, tmp_path / "wacnn.pt")
+    trainer = Trainer(settings(photographs, model="stf-lite"), tmp_path, tmp_path / "wacnn.pt")
+    assert (trainer.model.log_gain == 0.5).all()
+    assert type(trainer.model) is type(stf)
+
+
+def test_flat_colours_are_trained_on(photographs: Path, tmp_path: Path) -> None:
+    """With a rectangle on every crop, the objective counts their error several times."""
+    norms = []
+    for weight in (0.0, 50.0):
+        chosen = settings(photographs, flat=1.0, flat_weight=weight, synthetic=0.0)
+        norms.append(Trainer(chosen, tmp_path / str(weight)).train_step(False)[3].item())
+    assert norms[1] > 2 * norms[0]
+
+
+def test_pasted_rectangles_are_flat() -> None:
+    """Of one colour in 255ths each, on about their share of the crops; the rest is as it was."""
+    generator = torch.Generator().manual_seed(0)
+    crops = torch.rand(400, 3, 64, 64, generator=generator)
+    pasted = paste_flat(crops, 0.25, generator)
+    changed = (pasted != crops).any(1)
+    assert 0.15 < changed.flatten(1).any(1).float().mean() < 0.35
+    for x, places in zip(pasted, changed, strict=True):
+        colours = x[:, places].T.unique(dim=0)
+        assert len(colours) <= 1
+        assert (colours * 255).frac().abs().max() < 1e-4 if len(colours) else True
+    assert torch.equal(paste_flat(crops, 0.0, generator), crops)
+
+
+def test_flat_blocks_are_told_and_weigh() -> None:
+    x = torch.rand(2, 3, 64, 64)
+    x[0, :, 16:48, 32:64] = 0.25
+    x[0, 1, 20, 40] = 0.26
+    flat = flat_blocks(x)
+    assert flat[1].sum() == 0
+    assert flat[0].sum() == 3 * 16 * 16
+    assert flat[0, 0, 32:48, 32:].all()
+    out = {"x_hat": x + 0.1, "likelihoods": {n: torch.ones(2, 1, 1, 1) for n in "yz"}}
+    out["x_hat"].clamp_(0, 1)
+    loss = rate_distortion(out, x, torch.tensor([3.0, 3.0]))
+    share = loss.flat[0] * 64 * 64 / (3 * 256)
+    torch.testing.assert_close(share, torch.tensor(25.5**2))
+    assert loss.flat[1] == 0

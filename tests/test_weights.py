@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
+import stfcodec
+from stfcodec import container
+from stfcodec.codec import codec_for
 from stfcodec.errors import WeightsError
-from stfcodec.models import registry, store, weights
+from stfcodec.imageio import Picture
+from stfcodec.models import registry, releases, store, weights
 from stfcodec.models.build import build
 
 LITE = registry.by_name("stf-lite")
@@ -105,3 +112,140 @@ def test_missing_weights_say_where_to_put_them(
     (tmp_path / "named" / "wacnn-q4.safetensors").touch()
     assert store.find(paper, 4).parent.name == "named"
     assert store.status(paper) == "installed"
+
+
+# ------------------------------------------------------------------------- damaged, replaced, other
+
+
+@pytest.fixture(scope="module")
+def embedded() -> dict[str, torch.Tensor]:
+    return load_file(store.find(LITE, 1))
+
+
+def written(state: dict[str, torch.Tensor], path: Path) -> Path:
+    path.write_bytes(save(state, {store.FINGERPRINT: weights.fingerprint(state).hex()}))
+    return path
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("log_gain", torch.nan),
+        ("g_s.linear.weight", torch.inf),
+        ("integer.first.multiplier", torch.nan),
+        ("entropy_bottleneck.quantiles", -torch.inf),
+    ],
+)
+def test_values_that_are_not_finite_are_refused(
+    name: str, value: float, embedded: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    broken = embedded[name].clone()
+    broken.view(-1)[3] = value
+    path = written(embedded | {name: broken}, tmp_path / "stf-lite.safetensors")
+    with pytest.raises(WeightsError, match=rf"damaged weights file \({name} is not finite"):
+        weights.load(LITE, path)
+
+
+@pytest.mark.parametrize(
+    "prior, what", [("gaussian_conditional", "y"), ("entropy_bottleneck", "z")]
+)
+def test_too_few_coding_tables_are_refused(
+    prior: str, what: str, embedded: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    names = [f"{prior}.{n}" for n in ("_quantized_cdf", "_cdf_length", "_offset")]
+    cut = {name: embedded[name][:-1].contiguous() for name in names}
+    path = written(embedded | cut, tmp_path / "stf-lite.safetensors")
+    with pytest.raises(WeightsError, match=rf"\d+ coding tables of {what}, not \d+"):
+        weights.load(LITE, path)
+
+
+def test_coding_tables_that_do_not_rise_are_refused(
+    embedded: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    name = "gaussian_conditional._quantized_cdf"
+    broken = embedded[name].clone()
+    broken[5, 1], broken[5, 2] = broken[5, 2].clone(), broken[5, 1].clone()
+    path = written(embedded | {name: broken}, tmp_path / "stf-lite.safetensors")
+    with pytest.raises(WeightsError, match="does not rise strictly"):
+        weights.load(LITE, path)
+
+
+def test_sums_that_could_be_inexact_are_refused(
+    embedded: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    name = "integer.first.bias"
+    path = written(embedded | {name: embedded[name] | 1 << 30}, tmp_path / "stf-lite.safetensors")
+    with pytest.raises(WeightsError, match=r"stf-lite\.safetensors: damaged.*not be exact"):
+        weights.load(LITE, path)
+
+
+def test_a_file_replaced_meanwhile_is_read_anew(
+    embedded: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    """And what was read before does not lie in it."""
+    path = written(embedded, tmp_path / "stf-lite.safetensors")
+    pixels = np.full((64, 64, 3), 77, np.uint8)
+    before = stfcodec.encode(pixels, "stf-lite", weights=path)
+    codec = codec_for(LITE, 3, path=path)
+    os.truncate(path, 1000)  # a mapped file would end the process with SIGBUS
+    assert len(container.write(codec.encode(Picture(pixels), 3))) == len(before)
+    with pytest.raises(WeightsError, match="damaged weights file"):
+        stfcodec.encode(pixels, "stf-lite", weights=path)
+    doubled = embedded | {"log_gain": embedded["log_gain"] + 0.5}
+    written(doubled, path)
+    after = stfcodec.encode(pixels, "stf-lite", weights=path)
+    assert stfcodec.info(after).fingerprint != stfcodec.info(before).fingerprint
+
+
+def test_the_fingerprint_is_of_what_decoding_needs(
+    embedded: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streams decode alike with any analysis transform; any other change is told apart."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = stfcodec.encode(pixels, "stf-lite")
+    wanted = stfcodec.decode(data).tobytes()
+    encoder_only = {
+        name: torch.randn_like(t.float()).to(t.dtype)
+        for name, t in embedded.items()
+        if weights._ENCODER_ONLY.match(name)
+    }
+    assert len(encoder_only) > 60
+    other = written(embedded | encoder_only, tmp_path / "other.safetensors")
+    assert stfcodec.decode(data, weights=other).tobytes() == wanted
+    rest = [name for name in embedded if name not in encoder_only]
+    found = {weights.fingerprint(embedded)}
+    for name in rest[:: len(rest) // 12]:
+        changed = embedded[name].clone()
+        changed.view(-1)[0] += 1
+        found.add(weights.fingerprint(embedded | {name: changed}))
+    assert len(found) >= 13
+
+
+def test_streams_find_their_weights_by_fingerprint(
+    embedded: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the file is called, in any folder of weights."""
+    other = embedded | {"log_gain": embedded["log_gain"] + 0.25}
+    path = written(other, tmp_path / "stf-lite of last year.safetensors")
+    data = stfcodec.encode(np.zeros((8, 8, 3), np.uint8), "stf-lite", weights=path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    digits = weights.fingerprint(other).hex()
+    with pytest.raises(
+        WeightsError, match=rf"needs weights {digits} \(of no release\) of stf-lite"
+    ):
+        stfcodec.decode(data)
+    monkeypatch.setenv(store.ENVIRONMENT, str(tmp_path))
+    assert stfcodec.decode(data).size == (8, 8)
+
+
+def test_embedded_weights_have_a_release() -> None:
+    """Their row in `releases.py` says which version can read what they code."""
+    for name in ("wacnn-lite", "stf-lite"):
+        info = registry.by_name(name)
+        path = store.find(info, 1)
+        fingerprint = weights.load(info, path).fingerprint.hex()
+        assert store.manifest()[path.name]["fingerprint"] == fingerprint
+        last = [r for r in releases.RELEASES if r.model == name][-1]
+        assert (last.fingerprint, last.version) == (fingerprint, stfcodec.__version__)
+    keys = [(r.model, r.fingerprint) for r in releases.RELEASES]
+    assert len(set(keys)) == len(keys)

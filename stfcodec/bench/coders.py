@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, features
 
 import stfcodec
+from stfcodec.allocator import keep_freed_memory
 from stfcodec.models import registry, store
 from stfcodec.models.registry import ModelInfo
 
@@ -52,7 +53,9 @@ class Coder:
 
 
 def ours(info: ModelInfo, effort: int = 0) -> Coder:
-    """A variable-rate model with the weights that come with the program."""
+    """A variable-rate model with the weights that come with the program, coding as the commands
+    do."""
+    keep_freed_memory()
     return Coder(
         name=info.name + (f" -e {effort}" if effort else ""),
         settings="stfcodec.encode" + (f", effort={effort}" if effort else ""),

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 import stfcodec
+from stfcodec.allocator import keep_freed_memory
 from stfcodec.codec import codec_for
 from stfcodec.distortion import psnr
 from stfcodec.models import registry, store
@@ -22,6 +23,7 @@ from stfcodec.models import registry, store
 @click.option("--beside", type=click.Path(path_type=Path), help="Write source and decoded here.")
 def main(picture: Path, out: Path, quality: float, beside: Path | None) -> None:
     """Code PICTURE with every model whose weights are here; write both files into OUT."""
+    keep_freed_memory()  # as the commands do
     out.mkdir(parents=True, exist_ok=True)
     original = Image.open(picture).convert("RGB")
     megapixels = original.width * original.height / 1e6

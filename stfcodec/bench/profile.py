@@ -9,6 +9,7 @@ import click
 from torch.profiler import ProfilerActivity, profile
 
 from stfcodec import imageio
+from stfcodec.allocator import keep_freed_memory
 from stfcodec.bench.timing import median_seconds
 from stfcodec.codec import codec_for
 from stfcodec.models import registry
@@ -24,6 +25,7 @@ _RUNS = 9
 @click.option("--rows", default=20, show_default=True, help="Operators to list.")
 def main(model: str, picture: Path, quality: float, weights: Path | None, rows: int) -> None:
     """Profile MODEL on PICTURE, in memory: no files, no start-up."""
+    keep_freed_memory()  # as the commands do
     source = imageio.read_picture(picture)
     codec = codec_for(registry.by_name(model), quality, path=weights)
     stream = codec.encode(source, quality)

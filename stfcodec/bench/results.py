@@ -23,7 +23,7 @@ from stfcodec.bench.coders import EFFORT, JPEG_444, WHOLE_QUALITIES, ours
 from stfcodec.bench.metrics import Curve, bd_rate
 from stfcodec.bench.page import fill
 from stfcodec.bench.rates import Point
-from stfcodec.models import registry, store
+from stfcodec.models import registry, store, weights
 from stfcodec.train.loop import TRAINING
 
 _PAGES = Path("README.md"), Path("docs/training.md")
@@ -60,7 +60,7 @@ def main(pictures: Path, adopt: tuple[Path, ...]) -> None:
         effort = _measured(points[searched[info].name], jpeg)
         manifest[path.name] = {
             **manifest.get(path.name, {}),
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            **_identity(info, path),
             "parameters": info.parameters,
             "pictures": f"{len(paths)} of {pictures.name}",
             **_measured(points[plain[info].name], jpeg),
@@ -76,9 +76,17 @@ def main(pictures: Path, adopt: tuple[Path, ...]) -> None:
 def _adopt(run: Path) -> None:
     """Takes a training run's weights, and how they were trained, into the embedded folder."""
     record = json.loads((run / TRAINING).read_text(encoding="utf-8"))
-    name = store.file_name(registry.by_name(record["settings"]["model"]), 1)
-    shutil.copyfile(run / name, store.embedded_folder() / name)
-    _write_manifest({**store.manifest(), name: {"training": record}})
+    info = registry.by_name(record["settings"]["model"])
+    path = store.embedded_folder() / store.file_name(info, 1)
+    found = {"training": record, **_identity(info, run / path.name)}
+    shutil.copyfile(run / path.name, path)
+    _write_manifest({**store.manifest(), path.name: found})
+
+
+def _identity(info: registry.ModelInfo, path: Path) -> dict[str, str]:
+    """What tells a weights file, and the streams made with it."""
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"sha256": sha256, "fingerprint": weights.load(info, path).fingerprint.hex()}
 
 
 def _write_manifest(manifest: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import stfcodec
+from stfcodec.allocator import keep_freed_memory
 from stfcodec.bench.coders import WAYS, environment
 from stfcodec.bench.published import Published
 from stfcodec.models import registry, weights
@@ -52,6 +53,7 @@ def measure(
     info: ModelInfo, picture: np.ndarray, rounds: int, step: Callable[[], object] = lambda: None
 ) -> Speedup:
     """Codes a picture (H, W, 3), sides multiples of 64, every way in turns, after a warm-up."""
+    keep_freed_memory()  # as the commands do
     megapixels = picture.shape[0] * picture.shape[1] / 1e6
     with TemporaryDirectory() as folder:
         path = Path(folder, "stand-in.safetensors")

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import click
 
-from stfcodec import batch
+from stfcodec import allocator, batch
+from stfcodec.cli import messages
 from stfcodec.cli.paths import Plan
 from stfcodec.cli.progress import Progress
 from stfcodec.errors import UsageError
+from stfcodec.limits import DEFAULT_LIMITS
 
 _OPTIONS = (
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
@@ -31,6 +33,14 @@ _OPTIONS = (
         default="auto",
         show_default=True,
         help="Where the networks run.",
+    ),
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(min=1),
+        default=DEFAULT_LIMITS.pixels,
+        show_default=True,
+        metavar="N",
+        help="Refuse larger pictures, counted as they are coded: padded to multiples of 64.",
     ),
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads to use."),
     click.option("--json", "as_json", is_flag=True, help="One JSON object a file on stdout."),
@@ -54,11 +64,14 @@ def run(
     threads: int | None,
     as_json: bool,
     quiet: bool,
+    note: str | None = None,
 ) -> int:
-    """Run `task` over the planned jobs, telling the user how it goes; returns the exit code."""
+    """Run `task` over the planned jobs, telling the user how it goes, and at the end `note` if
+    anything was coded; returns the exit code."""
     if force and skip_existing:
         raise UsageError("--force and --skip-existing contradict each other; give one")
     _check_streams(plan.jobs, as_json)
+    allocator.keep_freed_memory()
     if threads is not None:
         import torch
 
@@ -69,6 +82,8 @@ def run(
         for result in batch.run(plan.jobs, task, existing):
             report.add(result)
             progress.show(result)
+    if note and report.coded and not quiet:
+        messages.note(note)
     return report.exit_code
 
 

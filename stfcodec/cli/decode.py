@@ -10,6 +10,7 @@ import click
 from stfcodec import batch
 from stfcodec.cli import coding, paths
 from stfcodec.errors import ImageError, UsageError
+from stfcodec.limits import Limits
 
 
 @click.command("decode")
@@ -27,6 +28,7 @@ def command(
     extension: str | None,
     weights: Path | None,
     device: str,
+    max_pixels: int,
     **settings: Any,
 ) -> int:
     """Turn .stf files back into pictures.
@@ -40,7 +42,8 @@ def command(
     )
     target = plan.jobs[0].target  # all have one suffix: only a lone file can be named freely
     named = Path("picture" + suffix) if extension or target is None else target
-    return coding.run(plan, batch.Decode(_format(named), device, weights), **settings)
+    task = batch.Decode(_format(named), device, weights, Limits(pixels=max_pixels))
+    return coding.run(plan, task, **settings)
 
 
 def _format(path: Path) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from stfcodec import batch
+from stfcodec import __version__, batch
 from stfcodec.cli import coding, paths
 from stfcodec.errors import UsageError
-from stfcodec.models import registry
+from stfcodec.limits import Limits
+from stfcodec.models import registry, releases
 from stfcodec.target import Target
 
 
@@ -62,6 +63,7 @@ from stfcodec.target import Target
     help="Search N steps for a better file, each three times the work of a plain encode: "
     "the first 3 save most of what can be saved.",
 )
+@click.option("--verify", is_flag=True, help="Decode each file's symbols before it is written.")
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
 def command(
     inputs: tuple[str, ...],
@@ -74,9 +76,11 @@ def command(
     bpp: float | None,
     psnr: float | None,
     effort: int,
+    verify: bool,
     strip: bool,
     weights: Path | None,
     device: str,
+    max_pixels: int,
     **settings: Any,
 ) -> int:
     """Code pictures as .stf files.
@@ -92,11 +96,24 @@ def command(
     if lam is not None:
         quality = registry.quality_from_lambda(lam)
     checked = registry.check_quality(registry.DEFAULT_QUALITY if quality is None else quality, info)
-    task = batch.Encode(model, checked, device, weights, strip, effort, _target(size, bpp, psnr))
+    task = batch.Encode(
+        model=model,
+        quality=checked,
+        device=device,
+        weights=weights,
+        strip=strip,
+        effort=effort,
+        target=_target(size, bpp, psnr),
+        verify=verify,
+        limits=Limits(pixels=max_pixels),
+    )
     plan = paths.plan(
         inputs, output, recursive=recursive, suffixes=paths.PICTURES, target_suffix=".stf"
     )
-    return coding.run(plan, task, **settings)
+    note = None
+    if weights is None and releases.is_preview(info.name):
+        note = f"preview weights: files may need stfcodec {__version__} to be decoded"
+    return coding.run(plan, task, note=note, **settings)
 
 
 def _target(size: int | None, bpp: float | None, psnr: float | None) -> Target | None:

@@ -10,6 +10,8 @@ from stfcodec import container, files
 from stfcodec.batch import explain, model_name
 from stfcodec.cli import messages
 from stfcodec.container import StreamInfo
+from stfcodec.limits import DEFAULT_LIMITS
+from stfcodec.models import releases
 
 _PIXELS = {1: "grey", 3: "RGB"}
 
@@ -29,7 +31,8 @@ def command(paths: tuple[str, ...], as_json: bool) -> int:
 def _show(path: str, as_json: bool) -> int:
     """Print one file's facts and return the exit code it deserves."""
     try:
-        info = container.inspect(files.read_bytes(path))
+        data = files.read_bytes(path, DEFAULT_LIMITS.bytes, container.check_signature)
+        info = container.inspect(data)
     except Exception as error:
         failure = explain(error)
         messages.fail(path, failure)
@@ -38,7 +41,10 @@ def _show(path: str, as_json: bool) -> int:
             click.echo(json.dumps(record))
         return failure.exit_code
     if as_json:
-        record = {"input": path, "model": model_name(info.model_id), **info.to_json()}
+        name = model_name(info.model_id)
+        release = releases.find(name, info.fingerprint)
+        version = release and release.version
+        record = {"input": path, "model": name, "weights_version": version, **info.to_json()}
         click.echo(json.dumps(record))
     else:
         click.echo(f"{click.format_filename(path)}:\n{_describe(info)}")
@@ -46,13 +52,14 @@ def _show(path: str, as_json: bool) -> int:
 
 
 def _describe(info: StreamInfo) -> str:
+    name = model_name(info.model_id)
     alpha = " with alpha" if info.has_alpha else ""
     pixels = f"{_PIXELS[info.channels]}{alpha}, {info.bit_depth} bits a channel"
     chunks = " ".join(f"{chunk.type}:{chunk.length}" for chunk in info.chunks)
     rows = {
         "picture": f"{info.width} x {info.height}, {pixels}",
         "size": f"{info.total_bytes} bytes, {info.bpp:.4f} bpp",
-        "model": f"{model_name(info.model_id)}, weights {info.fingerprint}",
+        "model": f"{name}, weights {releases.describe(name, info.fingerprint)}",
         "quality": f"{info.quality:g}",
         "latents": f"y {info.y_bytes} + z {info.z_bytes} bytes, overhead {info.overhead_bytes}",
         "format": f"version {info.version}, chunks {chunks}",

@@ -11,6 +11,11 @@ def warn(path: str, message: str) -> None:
     click.echo(_line("warning", path, message), err=True)
 
 
+def note(message: str) -> None:
+    """What concerns no single file."""
+    click.echo(f"stfcodec: note: {message}", err=True)
+
+
 def fail(path: str, failure: Failure) -> None:
     click.echo(failure.trace + _line("error", path, failure.message), err=True)
 

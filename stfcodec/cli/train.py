@@ -55,6 +55,7 @@ def command(data: Path, out: Path, start: Path | None, threads: int | None, **op
 
     import torch
 
+    from stfcodec.allocator import keep_freed_memory
     from stfcodec.train.loop import Settings, Trainer
 
     if not data.is_dir():
@@ -64,6 +65,7 @@ def command(data: Path, out: Path, start: Path | None, threads: int | None, **op
     # Vanishing gradients pass through the smallest floats, with which CPUs take up to a hundred
     # times as long. Threads inherit this, so it comes before the first of them.
     torch.set_flush_denormal(True)
+    keep_freed_memory()
     # What stops a program in the background stops it as Ctrl-C does: after saving.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = Settings(data=str(data), **options)

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from stfcodec.entropy.tables import PRECISION, CdfTables
+from stfcodec.entropy.tables import PRECISION, ROUNDING, CdfTables
 from stfcodec.errors import StfError, StreamError
 
 # The compiled coder never returns from a symbol some way beyond 2**27.
@@ -304,9 +304,6 @@ class _CompiledDecoder:
     ROOM_PER_BYTE = 8
     # Calls of fewer symbols are not worth making.
     SMALLEST = 256
-    # How much a symbol may cost more, or less, than its share says, in bits: x >> 16 rounds off
-    # less than 2**-15 of x.
-    ROUNDING = 2.0**-14
 
     def __init__(self, ans: ModuleType, data: bytes, tables: CdfTables) -> None:
         self._data, self._tables = data, tables
@@ -368,7 +365,7 @@ class _CompiledDecoder:
         share = np.where(outside, escape, value)
         spent = float(tables.bits[tables.starts[indexes] + share].sum(dtype=np.float64))
         count = int(np.count_nonzero(outside))
-        rounding = indexes.size * self.ROUNDING
+        rounding = indexes.size * ROUNDING
         self._left -= spent + rounding + count * self._outside
         # A symbol from outside has taken four bits at least.
         self._spent += spent - rounding + count * _GROUP_BITS

@@ -16,6 +16,9 @@ import numpy as np
 from stfcodec.errors import WeightsError
 
 PRECISION = 16
+ROUNDING = 2.0**-14
+"""Bits that a symbol may cost more, or less, than its share says: x >> 16 rounds off less than
+2**-15 of the coder's state x."""
 TAIL_MASS = 1e-9
 MAX_TABLES = 1 << 16
 MAX_OFFSET = 1 << 20
@@ -87,6 +90,12 @@ class CdfTables:
         value = symbols.astype(np.int64) - self.offset[rows]
         escape = self.length[rows].astype(np.int64) - 2
         return value, np.where((value < 0) | (value >= escape), escape, value), escape
+
+    @cached_property
+    def least_bits(self) -> np.ndarray:
+        """float64 (T,): what a symbol costs at least, in bits, whatever the coder rounds off."""
+        shares = [max(np.diff(row).tolist()) for row in self.rows]
+        return np.maximum(PRECISION - np.log2(np.array(shares, np.float64)) - ROUNDING, 0)
 
     @cached_property
     def starts(self) -> np.ndarray:

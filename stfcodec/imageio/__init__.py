@@ -1,8 +1,9 @@
 """Pictures in and out: one kind of pixels inside, and nothing dropped silently.
 
 Whatever a file holds becomes 8-bit RGB planes (equal ones for grey), an optional alpha plane and
-the ICC, EXIF and XMP blocks. What had to change is told in `Picture.notes`; what cannot be
-carried is refused with an ImageError. Resolution is carried only where it is part of EXIF.
+the ICC, EXIF and XMP blocks. Colours that are described otherwise become an ICC profile. What had
+to change is told in `Picture.notes`; what cannot be carried is refused with an ImageError.
+Resolution is carried only where it is part of EXIF.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import numpy as np
 from PIL import Image
 
 from stfcodec.errors import ImageError, StreamError
-from stfcodec.imageio import metadata, modes
-from stfcodec.imageio.pillow import READABLE, first_line, reading
-
-MAX_PIXELS = 1 << 28  # the container's limit: what is coded must decode
+from stfcodec.imageio import colour, metadata, modes
+from stfcodec.imageio.pillow import first_line, open_image, reading
+from stfcodec.imageio.sources import Source, open_source
+from stfcodec.limits import DEFAULT_LIMITS, Limits
 
 # Extensions and Pillow's names. PGM and PNM are Pillow's PPM.
 WRITABLE = {
@@ -34,8 +35,6 @@ _SAVE: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},
 }
-
-Source = str | Path | bytes | bytearray | BinaryIO | Image.Image | np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,20 +55,22 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
-def read_picture(source: Source, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read a file, its bytes, a Pillow image or an array (uint8 (H, W) or (H, W, 2 to 4)).
+def read_picture(source: Source, limits: Limits = DEFAULT_LIMITS) -> Picture:
+    """Read a file, its bytes, a Pillow image or an array.
 
-    Raises ImageError for all that is not one still picture of at most `max_pixels` pixels; the
-    limit is checked before anything is decoded.
+    Arrays are uint8 (H, W) or (H, W, 1 to 4), uint16 (H, W) or bool (H, W). Raises ImageError for
+    all that is not one still picture within `limits`, which are checked before anything is
+    decoded. The host program's settings of Pillow and its warning filters are left alone.
     """
     notes: list[str] = []
     with ExitStack() as stack:
         stack.enter_context(reading())
-        image = _open(source, stack)
-        _check_header(image, max_pixels, notes)
+        image = open_source(source, limits, stack, notes)
+        _check_header(image, limits, notes)
         bits, grey_alpha = modes.bits_per_channel(image), modes.is_grey_with_alpha(image)
+        colours = colour.stated(image)
         image.load()
-        blocks = metadata.read(image, notes)
+        blocks = metadata.read(image, limits.metadata, notes)
         image = modes.to_8_bits(image, bits, notes)
         if grey_alpha:
             image = image.convert("LA")
@@ -81,39 +82,19 @@ def read_picture(source: Source, max_pixels: int = MAX_PIXELS) -> Picture:
         pixels=planes[..., :1].repeat(3, axis=2) if gray else np.ascontiguousarray(planes[..., :3]),
         gray=gray,
         alpha=np.ascontiguousarray(planes[..., -1]) if has_alpha else None,
-        icc=blocks.icc,
+        icc=colour.profile(colours, blocks.icc, gray, notes),
         exif=blocks.exif,
         xmp=blocks.xmp,
         notes=tuple(notes),
     )
 
 
-def _open(source: Source, stack: ExitStack) -> Image.Image:
-    if isinstance(source, Image.Image):
-        return source
-    if isinstance(source, np.ndarray):
-        try:
-            return Image.fromarray(source)
-        except TypeError as error:
-            kind = f"{source.dtype} array of shape {source.shape}"
-            raise ImageError(f"{kind}: give uint8 (H, W), (H, W, 3) or (H, W, 4)") from error
-    if isinstance(source, str | Path):
-        try:
-            fp: BinaryIO = stack.enter_context(Path(source).open("rb"))  # noqa: SIM115
-        except OSError as error:
-            raise ImageError(f"cannot be opened: {error.strerror}") from error
-    else:
-        fp = io.BytesIO(source) if isinstance(source, bytes | bytearray) else source
-    formats = [name for name in READABLE if name in Image.OPEN]  # Pillow may be built without
-    return stack.enter_context(Image.open(fp, formats=formats))
-
-
-def _check_header(image: Image.Image, max_pixels: int, notes: list[str]) -> None:
+def _check_header(image: Image.Image, limits: Limits, notes: list[str]) -> None:
     width, height = image.size
     if not width or not height:
         raise ImageError(f"empty picture ({width}x{height})")
-    if width * height > max_pixels:
-        raise ImageError(f"{width}x{height} is more than the limit of {max_pixels} pixels")
+    if why := limits.refuses(width, height):
+        raise ImageError(why)
     frames = getattr(image, "n_frames", 1)
     if image.format == "MPO":  # a camera's photograph, with previews or a second view behind it
         notes.append(f"first of the {frames} pictures in a multi-picture JPEG taken")
@@ -180,10 +161,13 @@ def encode_alpha(alpha: np.ndarray) -> bytes:
 
 
 def decode_alpha(data: bytes, width: int, height: int) -> np.ndarray:
-    """Undo `encode_alpha`. Raises StreamError, as the data comes from a stream."""
+    """Undo `encode_alpha`; no more pixels are decoded than the picture's.
+
+    Raises StreamError, as the data comes from a stream.
+    """
     try:
         with reading():
-            image = Image.open(io.BytesIO(data), formats=["PNG"])
+            image = open_image(io.BytesIO(data), ["PNG"])
             if image.mode != "L" or image.size != (width, height):
                 raise ImageError(f"{image.width}x{image.height} {image.mode}, not as its picture")
             return np.array(image)

@@ -20,7 +20,6 @@ _UPRIGHT = {
 }
 _PREFIX = b"Exif\0\0"
 _XMP_TAG = 700
-_SRGB_GAMMA = 0.45455
 _RAW_EXIF = "Raw profile type exif"
 _Base, _IFD = ExifTags.Base, ExifTags.IFD
 
@@ -41,8 +40,11 @@ class Metadata:
     upright: Image.Transpose | None
 
 
-def read(image: Image.Image, notes: list[str]) -> Metadata:
-    """Take the blocks of a loaded image; adds what could not be carried to `notes`."""
+def read(image: Image.Image, limit: int, notes: list[str]) -> Metadata:
+    """Take the blocks of a loaded image; adds what could not be carried to `notes`.
+
+    Blocks of more than `limit` bytes are left out.
+    """
     info = image.info
     exif, orientation = None, 1
     try:
@@ -50,24 +52,35 @@ def read(image: Image.Image, notes: list[str]) -> Metadata:
         exif = _without_orientation(_exif(image), rotated=orientation in _UPRIGHT)
     except Exception as error:  # a bad block, on which Pillow raises anything, spoils no picture
         notes.append(f"unreadable EXIF left out ({type(error).__name__})")
-    icc = info.get("icc_profile") or None
-    if icc and image.mode in ("CMYK", "LAB"):
+    icc = _block("ICC profile", info.get("icc_profile"), limit, notes)
+    if image.mode in ("CMYK", "LAB"):
         icc = None  # it describes inks, not the RGB that they become
-    xmp = info.get("xmp")
-    if isinstance(xmp, str):
-        xmp = xmp.encode()
+    xmp = _block("XMP", info.get("xmp"), limit, notes)
     if xmp:
-        xmp = re.sub(rb"(tiff:Orientation(?:>|=[\"']))[2-8]", rb"\g<1>1", bytes(xmp))
+        xmp = re.sub(rb"(tiff:Orientation(?:>|=[\"']))[2-8]", rb"\g<1>1", xmp)
     left_out = ["Photoshop block"] if info.get("photoshop") else []
     if info.get("comment") and image.format != "JPEG2000":  # there the encoder's own signature
         left_out.append("comment")
-    if not icc and abs(info.get("gamma", _SRGB_GAMMA) - _SRGB_GAMMA) > 0.001:
-        left_out.append("PNG gamma")
     text = {key for key in getattr(image, "text", ()) if not key.startswith(("XML:", "Raw pro"))}
     left_out += [f"text {key!r}" for key in sorted(text)]
     if left_out:
         notes.append(f"not carried: {', '.join(left_out)}")
-    return Metadata(icc, exif, xmp or None, _UPRIGHT.get(orientation))
+    exif = _block("EXIF", exif, limit, notes)
+    return Metadata(icc, exif, xmp, _UPRIGHT.get(orientation))
+
+
+def _block(name: str, value: object, limit: int, notes: list[str]) -> bytes | None:
+    """The bytes of a block, if they are bytes, any at all, and not too many."""
+    block = value.encode() if isinstance(value, str) else value
+    if not block:
+        return None
+    if not isinstance(block, bytes):  # a TIFF tag of another type
+        notes.append(f"unreadable {name} left out")
+        return None
+    if len(block) > limit:
+        notes.append(f"too long and left out: {name} of {len(block)} bytes")
+        return None
+    return block
 
 
 def _exif(image: Image.Image) -> bytes:

@@ -1,66 +1,96 @@
-"""Pillow as this package needs it: our own limits, and one kind of error."""
+"""Pillow as this package needs it: our own limits, one kind of error, no setting of the process."""
 
 from __future__ import annotations
 
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import BinaryIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import (  # importing registers the formats, which two threads must not do at once
+    AvifImagePlugin,  # noqa: F401
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    ImageFile,
+    Jpeg2KImagePlugin,  # noqa: F401
+    JpegImagePlugin,  # noqa: F401
+    MpoImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    PpmImagePlugin,  # noqa: F401
+    QoiImagePlugin,  # noqa: F401
+    TgaImagePlugin,  # noqa: F401
+    WebPImagePlugin,  # noqa: F401
+)
 
 from stfcodec.errors import ImageError
+from stfcodec.imageio.tiff import TiffReader
 
 # Photographs and drawings only: Pillow also opens what runs an interpreter (EPS) or is no picture.
 READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "AVIF", "GIF", "BMP", "PPM", "JPEG2000", "QOI", "TGA")
+_PACKAGE = __name__.partition(".")[0]
 
 
-class Relaxed:
-    """While any thread is inside: no pixel limit of Pillow's own, no warnings of Pillow's.
+def open_image(fp: BinaryIO, formats: Sequence[str] = READABLE) -> ImageFile.ImageFile:
+    """Pillow's image of a seekable file, its header read and no pixel decoded.
 
-    Both settings belong to the process, so the first one in changes them and the last one out
-    restores them. Whoever enters checks sizes itself.
+    `Image.open` would check sizes against `Image.MAX_IMAGE_PIXELS`, which belongs to the host
+    program; whoever calls this checks sizes itself. Only Pillow's WebP reader still asks that
+    limit, and refuses beyond twice its value. Raises ImageError.
     """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._undo = ExitStack()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._users += 1
-            if self._users == 1:
-                Image.init()  # registers the formats, which two threads must not do at once
-                self._undo.enter_context(warnings.catch_warnings())
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-                self._undo.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-                Image.MAX_IMAGE_PIXELS = None
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                self._undo.close()
-
-
-relaxed = Relaxed()
+    fp.seek(0)
+    prefix = fp.read(16)
+    if not prefix:
+        raise ImageError("the file is empty")
+    trouble = f"not a picture of a known kind ({', '.join(formats)})"
+    for name in formats:
+        if name not in Image.OPEN:  # Pillow may be built without
+            continue
+        factory, accept = Image.OPEN[name]
+        accepted = not accept or accept(prefix)
+        if isinstance(accepted, str):
+            trouble = accepted
+        elif accepted:
+            fp.seek(0)
+            try:
+                return TiffReader(fp) if name == "TIFF" else factory(fp, "")
+            except (SyntaxError, IndexError, TypeError, struct.error) as error:
+                if accept:  # TGA has no signature and tries everything
+                    trouble = f"{name} is damaged or of an unsupported kind: {first_line(error)}"
+    raise ImageError(trouble)
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Relaxed, with everything Pillow raises on bad input turned into ImageError."""
-    with relaxed:
-        try:
-            yield
-        except ImageError:
+    """Everything that Pillow raises on bad input becomes ImageError.
+
+    What this package itself raises is a bug and passes through. So does a warning that the host
+    program has turned into an error: the warning filters are the host's, and a picture that
+    Pillow warns of is not refused for it.
+    """
+    try:
+        yield
+    except (ImageError, Warning):
+        raise
+    except MemoryError as error:
+        raise ImageError("too large for the memory of this machine") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"over the limit of Pillow: {first_line(error)}") from error
+    except Exception as error:  # on damaged files plugins raise nearly every built-in error
+        if _is_our_own(error):
             raise
-        except UnidentifiedImageError as error:
-            raise ImageError(f"not a picture of a known kind ({', '.join(READABLE)})") from error
-        except MemoryError as error:
-            raise ImageError("too large for the memory of this machine") from error
-        except Exception as error:  # on damaged files plugins raise nearly every built-in error
-            raise ImageError(f"damaged or cut short: {first_line(error)}") from error
+        if isinstance(error, OSError) and error.strerror:
+            raise ImageError(f"cannot be read: {error.strerror}") from error
+        raise ImageError(f"damaged or cut short: {first_line(error)}") from error
+
+
+def _is_our_own(error: Exception) -> bool:
+    """Whether the innermost frame of the traceback is in this package, not in Pillow."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    module = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
+    return module.partition(".")[0] == _PACKAGE and not isinstance(error, OSError)
 
 
 def first_line(error: Exception) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from stfcodec.models.lite import LiteModel
 from stfcodec.models.model import CompressionModel
 from stfcodec.models.registry import LiteWidths, ModelInfo, WacnnWidths
@@ -10,7 +12,12 @@ from stfcodec.models.wacnn import WACNN
 
 
 def build(info: ModelInfo) -> CompressionModel:
-    """The architecture alone, with initial weights and without coding tables."""
+    """The architecture alone, with initial weights and without coding tables, in float32 whatever
+    the default dtype is."""
+    return _network(info).to(torch.float32)
+
+
+def _network(info: ModelInfo) -> CompressionModel:
     widths = info.widths
     if isinstance(widths, LiteWidths):
         return LiteModel(info.family, widths)

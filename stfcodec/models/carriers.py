@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stfcodec.models.host import precision
+
 BOUND = 1 << 24
 """float32 holds every integer up to here, and so every partial sum below it."""
 
@@ -239,8 +241,9 @@ def _is_exact(carrier: Carrier, device: torch.device) -> bool:
     a[:, :4] = -128 * reach
     a[:, 4:, :4] = 127 * reach
     a[:, 2:6, 2:6, 64] = torch.arange(1001, 1017).view(4, 4)
-    factor, bias = torch.pow(2.0, -torch.arange(32.0) % 24), torch.arange(32.0) - 16
-    parts = weight, factor, reach, torch.full((72,), -128.0), bias
+    channels = torch.arange(32, dtype=torch.float32)
+    factor, bias = torch.pow(2.0, -channels % 24), channels - 16
+    parts = weight, factor, reach, torch.full((72,), -128.0, dtype=torch.float32), bias
     kernel, a = Kernel(*(t.to(device) for t in parts)), a.float().to(device)
     try:
         sums = carrier.prepare(kernel)(a)
@@ -249,9 +252,13 @@ def _is_exact(carrier: Carrier, device: torch.device) -> bool:
     return torch.equal(sums, ReferenceCarrier().prepare(kernel)(a))
 
 
-@cache
 def best_carrier(device: torch.device = CPU) -> Carrier:
-    """The quickest carrier that is exact there."""
+    """The quickest carrier that is exact there, as float32 products are computed now."""
+    return _best_carrier(device, precision())
+
+
+@cache
+def _best_carrier(device: torch.device, _: tuple[str, ...]) -> Carrier:
     carriers: list[Carrier] = [Int8Carrier(aligned=True)]
     if device.type == "cpu":
         carriers = [Int8Carrier(), FloatCarrier()] if _cpu_has_int8() else [FloatCarrier()]

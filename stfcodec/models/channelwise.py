@@ -135,7 +135,7 @@ class ChannelwiseModel(CompressionModel):
         return torch.cat(decoded, 1)
 
     def gains(self, quality: Tensor | float, y: Tensor) -> tuple[Tensor, Tensor]:
-        one = torch.ones(1, 1, 1, 1, device=y.device)
+        one = torch.ones(1, 1, 1, 1, device=y.device, dtype=torch.float32)
         return one, one
 
     def forward(self, x: Tensor, quality: Tensor | float = MAX_QUALITY) -> dict:

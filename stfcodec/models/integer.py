@@ -82,9 +82,9 @@ class IntegerConv(nn.Module, ABC):
         self.register_buffer("weight", torch.zeros(c_out, c_in, 3, 3, dtype=torch.int8))
         self.register_buffer("bias", torch.zeros(c_out, dtype=torch.int32))
         self.register_buffer("zero", torch.zeros(c_in, dtype=torch.int16))
-        self.register_buffer("scale", torch.ones(c_out))
-        self.register_buffer("step", torch.ones(c_in))
-        self.register_buffer("float_bias", torch.zeros(c_out))
+        self.register_buffer("scale", torch.ones(c_out, dtype=torch.float32))
+        self.register_buffer("step", torch.ones(c_in, dtype=torch.float32))
+        self.register_buffer("float_bias", torch.zeros(c_out, dtype=torch.float32))
 
     def prepare(self, carrier: Carrier, reach: Tensor | None = None, here: bool = True) -> None:
         """Checks the proof and makes ready to run. reach: (C,) int64, default 1. here: whether the
@@ -179,7 +179,7 @@ class LinearConv(IntegerConv):
     def __init__(self, c_in: int, c_out: int, low: int, high: int) -> None:
         super().__init__(c_in, c_out)
         self.low, self.high = low, high
-        self.register_buffer("multiplier", torch.zeros(c_out))
+        self.register_buffer("multiplier", torch.zeros(c_out, dtype=torch.float32))
 
     def integers(self, a: Tensor) -> Tensor:
         # One operation at a time: what multiplies and adds at once may round otherwise.
@@ -321,7 +321,7 @@ class IntegerEntropy(nn.Module):
         )
         for name in ("means_reach", "scales_reach", "y_reach"):
             self.register_buffer(name, torch.ones(M, dtype=torch.uint8))
-        self.register_buffer("y_multiplier", torch.ones(M))
+        self.register_buffer("y_multiplier", torch.ones(M, dtype=torch.float32))
         self.register_buffer("thresholds", torch.zeros(levels - 1, dtype=torch.int32))
 
     def prepare(self, carrier: Carrier | None = None) -> IntegerEntropy:
@@ -353,6 +353,8 @@ class IntegerEntropy(nn.Module):
                     layer.prepare(carrier)
         self._parts = self._cut_first_layers(carrier)
         self._reaches = [t.float() for t in (means, scales, y)]
+        if (self.thresholds.diff() < 0).any():
+            raise WeightsError("damaged integer weights: the thresholds of scales do not rise")
         scales = torch.arange(MAX_SCALE + 1, dtype=torch.int32, device=self.thresholds.device)
         self._levels = torch.bucketize(scales, self.thresholds).to(torch.uint8)
         return self

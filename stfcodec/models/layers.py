@@ -36,7 +36,7 @@ class LowerBound(nn.Module):
 
     def __init__(self, bound: float) -> None:
         super().__init__()
-        self.register_buffer("bound", torch.tensor([bound]))
+        self.register_buffer("bound", torch.tensor([bound], dtype=torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled() and x.requires_grad:
@@ -51,7 +51,7 @@ class NonNegative(nn.Module):
 
     def __init__(self, minimum: float = 0.0) -> None:
         super().__init__()
-        self.register_buffer("pedestal", torch.tensor([_PEDESTAL]))
+        self.register_buffer("pedestal", torch.tensor([_PEDESTAL], dtype=torch.float32))
         self.lower_bound = LowerBound((minimum + _PEDESTAL) ** 0.5)
 
     @staticmethod

@@ -312,4 +312,4 @@ def _qualities(quality: Tensor | float, like: Tensor) -> Tensor:
     """(B,) of them, one for each picture of `like`."""
     if isinstance(quality, Tensor):
         return quality
-    return torch.full((len(like),), quality, device=like.device)
+    return torch.full((len(like),), quality, device=like.device, dtype=torch.float32)

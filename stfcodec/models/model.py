@@ -216,6 +216,7 @@ class CompressionModel(nn.Module, ABC):
         """
         medians = self.entropy_bottleneck.medians()
         shape = (1, medians.shape[1], *size)
+        self._check_room(coded, size)
         z_decoder = rans.Decoder(coded.z, self.entropy_bottleneck.tables)
         z_flat = z_decoder.decode(channel_rows(shape))
         z_decoder.finish()
@@ -237,6 +238,15 @@ class CompressionModel(nn.Module, ABC):
                 "the file or the weights are damaged"
             )
         return y_hat * self.gains(quality, y_hat)[1]
+
+    def _check_room(self, coded: CodedLatents, size: tuple[int, int]) -> None:
+        """A symbol costs something: no memory for more of them than the bytes can hold."""
+        z_bits = size[0] * size[1] * float(self.entropy_bottleneck.tables.least_bits.sum())
+        if z_bits > 8 * len(coded.z):
+            raise StreamError(
+                f"damaged: {len(coded.z)} bytes of hyper-latents cannot be a picture of "
+                f"{size[1]}x{size[0]} blocks of {DOWNSAMPLING_Z} pixels"
+            )
 
 
 def symbols_of(x: Tensor) -> Tensor:

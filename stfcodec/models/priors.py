@@ -29,7 +29,8 @@ def ste_round(x: Tensor) -> Tensor:
 
 def scale_levels() -> Tensor:
     """(64,) float32, log-spaced 0.11…256: the scales that have a table."""
-    return torch.exp(torch.linspace(math.log(SCALE_MIN), math.log(SCALE_MAX), SCALE_LEVELS))
+    low, high = math.log(SCALE_MIN), math.log(SCALE_MAX)
+    return torch.exp(torch.linspace(low, high, SCALE_LEVELS, dtype=torch.float32))
 
 
 class TabledPrior(nn.Module):
@@ -77,14 +78,15 @@ class EntropyBottleneck(TabledPrior):
                 (channels, fan_out, fan_in), math.log(math.expm1(1 / scale / fan_out))
             )
             self.register_parameter(f"_matrix{i}", nn.Parameter(matrix))
-            bias = torch.empty(channels, fan_out, 1).uniform_(-0.5, 0.5)
-            self.register_parameter(f"_bias{i}", nn.Parameter(bias))
+            bias = nn.Parameter(torch.empty(channels, fan_out, 1))
+            nn.init.uniform_(bias, -0.5, 0.5)
+            self.register_parameter(f"_bias{i}", bias)
             if i < self.layers - 1:
                 factor = nn.Parameter(torch.zeros(channels, fan_out, 1))
                 self.register_parameter(f"_factor{i}", factor)
         self.quantiles = nn.Parameter(torch.tensor([-10.0, 0.0, 10.0]).repeat(channels, 1, 1))
         bound = math.log(2 / TAIL_MASS - 1)
-        self.register_buffer("target", torch.tensor([-bound, 0.0, bound]))
+        self.register_buffer("target", torch.tensor([-bound, 0.0, bound], dtype=torch.float32))
 
     def medians(self) -> Tensor:
         """(1, C, 1, 1): z is rounded relative to these."""
@@ -148,7 +150,7 @@ class GaussianConditional(TabledPrior):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("scale_table", torch.empty(0))
-        self.register_buffer("scale_bound", torch.tensor([SCALE_MIN]))
+        self.register_buffer("scale_bound", torch.tensor([SCALE_MIN], dtype=torch.float32))
         self.lower_bound_scale = LowerBound(SCALE_MIN)
 
     def likelihood(self, residual: Tensor, scale: Tensor) -> Tensor:

@@ -211,6 +211,14 @@ def check_quality(quality: float, info: ModelInfo) -> float:
     return quality
 
 
+def check_stored_quality(quality: float, info: ModelInfo) -> float:
+    """`check_quality` of what a stream says: raises StreamError."""
+    try:
+        return check_quality(quality, info)
+    except UsageError as error:
+        raise StreamError(f"damaged: {error}") from None
+
+
 def check_effort(effort: int) -> int:
     """`effort`, a whole number in 0…100. Raises UsageError."""
     if not 0 <= effort <= MAX_EFFORT or effort != int(effort):  # also refuses NaN

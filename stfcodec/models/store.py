@@ -9,10 +9,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stfcodec.errors import WeightsError
+from stfcodec.models import releases
 from stfcodec.models.registry import ModelInfo
 
 ENVIRONMENT = "STFCODEC_WEIGHTS"
 """Environment variable naming a folder of further weights."""
+
+FINGERPRINT = "stfcodec.fingerprint"
+"""Under this name the head of a weights file says its fingerprint, in 8 hex digits."""
+
+_HEAD = 16 << 20
+"""Bytes of a weights file's head at most."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -37,10 +44,13 @@ def file_name(info: ModelInfo, quality: float) -> str:
     return f"{info.name}{suffix}.safetensors"
 
 
-def find(info: ModelInfo, quality: float) -> Path:
-    """The weights file of a model at a quality. Raises WeightsError saying where to put it."""
-    name = file_name(info, quality)
+def find(info: ModelInfo, quality: float, fingerprint: bytes | None = None) -> Path:
+    """The weights file of a model at a quality, or the one with a fingerprint, whatever it is
+    called. Raises WeightsError saying where to put it."""
     folders = [embedded_folder(), *installed_folders()]
+    if fingerprint is not None:
+        return _find_fingerprint(info, fingerprint, folders)
+    name = file_name(info, quality)
     for folder in folders:
         if (folder / name).is_file():
             return folder / name
@@ -48,6 +58,41 @@ def find(info: ModelInfo, quality: float) -> Path:
         f"no weights for {info.name} at quality {quality:g}: put {name} into {folders[-1]}, "
         f"or name a file with --weights"
     )
+
+
+def _find_fingerprint(info: ModelInfo, fingerprint: bytes, folders: list[Path]) -> Path:
+    for folder in folders:
+        for path in sorted(folder.glob("*.safetensors")):
+            if _stated_fingerprint(path) == fingerprint.hex():
+                return path
+    needed = releases.describe(info.name, fingerprint)
+    raise WeightsError(
+        f"the stream needs weights {needed} of {info.name}, which are not here: put the file into "
+        f"{folders[-1]}, or name it with --weights"
+    )
+
+
+def _stated_fingerprint(path: Path) -> str | None:
+    """What the manifest says of an embedded file, and its own head of any other; `weights.load`
+    finds out whether it is so."""
+    if path.parent == embedded_folder():
+        return manifest().get(path.name, {}).get("fingerprint")
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            head = json.loads(file.read(size)) if size <= _HEAD else {}
+        return str(head["__metadata__"][FINGERPRINT])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def identity(path: Path) -> tuple[int, ...]:
+    """Another one once the file at `path` has been replaced or written to."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read the weights ({error.strerror})") from None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def status(info: ModelInfo) -> Literal["embedded", "installed", "missing"]:

@@ -4,12 +4,13 @@ and the integer coding tables."""
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file as load_safetensors
+from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -17,11 +18,18 @@ from torch.overrides import TorchFunctionMode
 from stfcodec.errors import WeightsError
 from stfcodec.models import store
 from stfcodec.models.build import build
+from stfcodec.models.host import plain_torch
 from stfcodec.models.model import CompressionModel
+from stfcodec.models.priors import SCALE_LEVELS
 from stfcodec.models.registry import ModelInfo
 
 _TABLES = re.compile(r"\.(_quantized_cdf|_cdf_length|_offset|scale_table)$")
 _INTEGER = "integer."
+_ENCODER_ONLY = re.compile(
+    r"(g_a|h_a)\d*\.|entropy_bottleneck\._(matrix|bias|factor)|gaussian_conditional\.scale_table"
+    r"|integer\..*\.(scale|step|float_bias)$"
+)
+"""Tensors that no decoder reads: analysis, and what training or a search for latents goes by."""
 _RENAMED = re.compile(r"(entropy_bottleneck\.)(matrices|biases|factors)\.(\d+)$")
 _ORIGINAL = {"matrices": "_matrix", "biases": "_bias", "factors": "_factor"}
 
@@ -44,40 +52,63 @@ def save(model: CompressionModel, path: Path) -> None:
     tensors |= {
         k: t for k, t in model.state_dict().items() if _TABLES.search(k) or k.startswith(_INTEGER)
     }
-    data = save_safetensors({k: t.cpu().contiguous() for k, t in tensors.items()})
+    tensors = {k: t.cpu().contiguous() for k, t in tensors.items()}
+    data = save_safetensors(tensors, {store.FINGERPRINT: fingerprint(tensors).hex()})
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_bytes(data)
     temporary.replace(path)
 
 
+def fingerprint(state: dict[str, Tensor]) -> bytes:
+    """4 bytes that tell a stream's weights: of the SHA-256 over the tensors that decoding reads, in
+    the order of their names, each as name, type and sides, a line, and its values, little-endian.
+
+    state: tensors as a weights file holds them. Another g_a or h_a leaves the fingerprint.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(k for k in state if not _ENCODER_ONLY.match(k)):
+        t = state[name]
+        sides = " ".join(map(str, t.shape))
+        digest.update(f"{name} {str(t.dtype).removeprefix('torch.')} {sides}\n".encode())
+        digest.update(t.contiguous().numpy().tobytes())
+    return digest.digest()[:4]
+
+
 class _NoInitialisation(TorchFunctionMode):
-    """Inside, `torch.nn.init` does nothing: who reads weights need not wait for random ones."""
+    """Inside, `torch.nn.init` does nothing, and no random numbers of the host's are drawn: who
+    reads weights need not wait for random ones."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        if getattr(func, "__module__", None) == "torch.nn.init":
+        drawn = func in (torch.Tensor.normal_, torch.Tensor.uniform_)
+        if drawn or getattr(func, "__module__", None) == "torch.nn.init":
             return args[0] if args else (kwargs or {})["tensor"]
         return func(*args, **(kwargs or {}))
 
 
+@plain_torch()
 def load(info: ModelInfo, path: Path, coding: bool = False) -> CompressionModel:
-    """The model in evaluation mode, float32, with tables, and `fingerprint` set.
+    """The model in evaluation mode, float32, with tables, and `fingerprint` set. It holds nothing
+    of the file, which may be replaced afterwards.
 
     coding: the float networks that an integer form replaces are of no use and stay undefined.
 
     path: our safetensors, or a checkpoint of the published networks ({"state_dict": …}) or of our
     training ({"average": …}), whose tables are computed here. Only our files hold an integer form;
     the float networks beside it are then what it stands for. Raises WeightsError where the file is
-    missing, damaged or of another model, or where its integer form could leave exact arithmetic.
+    missing, damaged, of another model or not finite, or where its integer form could leave exact
+    arithmetic.
     """
     try:
-        digest = hashlib.sha256(path.read_bytes())
+        data = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the weights ({error.strerror})") from None
-    if store.expected_sha256(path) not in (None, digest.hexdigest()):
+    if store.expected_sha256(path) not in (None, hashlib.sha256(data).hexdigest()):
         raise WeightsError(f"{path}: damaged (its SHA-256 is not the manifest's); reinstall it")
-    state = _parse(path)
+    state = _parse(path, data)
+    _check_finite(state, path)
+    digest = fingerprint(state)
     with _NoInitialisation():
         model = build(info)
     for name in ("entropy_bottleneck", "gaussian_conditional"):
@@ -86,7 +117,8 @@ def load(info: ModelInfo, path: Path, coding: bool = False) -> CompressionModel:
             setattr(prior, key.rsplit(".", 1)[1], state.pop(key))
     replaced: tuple[str, ...] = ()
     if any(k.startswith(_INTEGER) for k in state):
-        model.integer, replaced = model.new_integer(), model.integer_replaces
+        model.integer = model.new_integer().to(torch.float32)
+        replaced = model.integer_replaces
         _check_types(model, state, path)
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
@@ -99,14 +131,36 @@ def load(info: ModelInfo, path: Path, coding: bool = False) -> CompressionModel:
         raise WeightsError(f"{path}: not weights of {info.name} ({problem})")
     if not model.gaussian_conditional._quantized_cdf.numel():
         model.update()
-    for prior in (model.entropy_bottleneck, model.gaussian_conditional):
-        prior.tables.validate()
+    _check_tables(model, path)
     if model.integer is not None:
-        model.integer.prepare()
+        try:
+            model.integer.prepare()
+        except WeightsError as error:
+            raise WeightsError(f"{path}: damaged weights file ({error})") from None
         if not coding:
             model.dequantise()
-    model.fingerprint = digest.digest()[:4]
+    model.fingerprint = digest
     return model.eval()
+
+
+def _check_finite(state: dict[str, Tensor], path: Path) -> None:
+    for name, t in state.items():
+        if t.is_floating_point() and not torch.isfinite(t).all():
+            raise WeightsError(f"{path}: damaged weights file ({name} is not finite)")
+
+
+def _check_tables(model: CompressionModel, path: Path) -> None:
+    """A table for each channel of z, and one for each scale level of y."""
+    z, y = model.entropy_bottleneck, model.gaussian_conditional
+    for what, prior, rows in (("z", z, z.quantiles.shape[0]), ("y", y, SCALE_LEVELS)):
+        try:
+            found = len(prior.tables.length)
+        except (WeightsError, ValueError, IndexError) as error:
+            raise WeightsError(f"{path}: damaged weights file ({error})") from None
+        if found != rows:
+            raise WeightsError(
+                f"{path}: damaged weights file ({found} coding tables of {what}, not {rows})"
+            )
 
 
 def _check_types(model: CompressionModel, state: dict[str, Tensor], path: Path) -> None:
@@ -116,15 +170,15 @@ def _check_types(model: CompressionModel, state: dict[str, Tensor], path: Path) 
             raise WeightsError(f"{path}: damaged weights file ({key} is {state[key].dtype})")
 
 
-def _parse(path: Path) -> dict[str, Tensor]:
+def _parse(path: Path, data: bytes) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
-            state = load_safetensors(path)  # mapped into memory
+            state = load_safetensors(data)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
             state = state.get("state_dict") or state.get("average") or state
             state.pop("n_averaged", None)
-        return {_published_name(k): v for k, v in state.items()}
+        return {_published_name(k): v for k, v in state.items() if isinstance(v, Tensor)}
     except Exception as error:  # unpickling garbage raises almost anything
         raise WeightsError(f"{path}: damaged weights file ({_first_line(error)})") from None
 

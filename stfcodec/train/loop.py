@@ -21,12 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stfcodec.allocator import keep_freed_memory
 from stfcodec.errors import UsageError, WeightsError
 from stfcodec.models import registry, store, weights
 from stfcodec.models.build import build
 from stfcodec.models.fitting import BATCHES, make_coding
 from stfcodec.models.lite import LiteModel
+from stfcodec.models.model import CompressionModel
 from stfcodec.train.arena import Arena
 from stfcodec.train.curve import draw
 from stfcodec.train.data import (
@@ -117,7 +117,6 @@ class Trainer:
         self.info = registry.by_name(settings.model)
         if not isinstance(self.info.widths, registry.LiteWidths):
             raise UsageError(f"{settings.model}: only lite models are trained here")
-        keep_freed_memory()
         torch.manual_seed(settings.seed)
         smallest = max(settings.crop, settings.decay_crop)
         photographs = load_photographs(Path(settings.data), smallest, settings.limit)
@@ -130,7 +129,7 @@ class Trainer:
         self.model = build(self.info)
         if not (folder / CHECKPOINT).exists():
             if start is not None:
-                self.model.load_state_dict(_trained_state(self.info, start), strict=False)
+                _begin_from(self.model, _trained_state(self.info, start), start)
             elif isinstance(self.model, LiteModel):
                 start_from(self.model, self.sampler(_START_CROPS, settings.crop).cpu())
         self.model.to(self.device).train()
@@ -364,11 +363,26 @@ def export(
     return path
 
 
+def _begin_from(model: CompressionModel, state: dict[str, Tensor], path: Path) -> None:
+    """Takes what the model has too, by name and shape: another family shares all but its bodies.
+    Raises WeightsError where that is nothing, or not finite."""
+    own = dict(model.named_parameters())
+    fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
+    if not fitting:
+        raise WeightsError(f"{path}: nothing in it fits this model")
+    for name, value in fitting.items():
+        if not torch.isfinite(value).all():
+            raise WeightsError(f"{path}: damaged ({name} is not finite)")
+    model.load_state_dict(fitting, strict=False)
+
+
 def _trained_state(info: registry.ModelInfo, path: Path) -> dict[str, Tensor]:
     """Parameters of a weights file, or the raw (not averaged) ones of a checkpoint."""
     if path.suffix != ".pt":
         return dict(weights.load(info, path).named_parameters())
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)["model"]
-    except (OSError, RuntimeError, KeyError) as error:
-        raise WeightsError(f"{path}: not a training checkpoint ({error})") from None
+        state = torch.load(path, map_location="cpu", weights_only=True)["model"]
+        return {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    except Exception as error:  # unpickling garbage raises almost anything
+        reason = " ".join(str(error).split())[:160]
+        raise WeightsError(f"{path}: not a training checkpoint ({reason})") from None

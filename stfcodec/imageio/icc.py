@@ -1,0 +1,94 @@
+"""Small ICC profiles made from primaries, white point and curve (ICC.1:2010, version 4)."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+Chromaticities = tuple[float, ...]
+"""x and y of white, red, green and blue, in this order."""
+
+SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+"""Exponent, scale and offset, and below the last number a straight line of the fourth's slope."""
+
+_D50 = (0.9642, 1.0, 0.8249)
+_BRADFORD = np.array(
+    [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+)
+_LARGEST = 4.0  # of a colorant that means anything
+
+
+def profile(name: str, colours: Chromaticities, curve: tuple[float, ...], gray: bool) -> bytes:
+    """A display profile for RGB, or for grey, whose colour is that of the white point.
+
+    `curve` is one exponent or those of `SRGB_CURVE`. Raises ValueError if the chromaticities span
+    no triangle about the white point.
+    """
+    matrix, adaptation = _colorants(colours)
+    kind = 0 if len(curve) == 1 else 3
+    response = b"para" + struct.pack(">IHH", 0, kind, 0) + _fixed(*curve)
+    tags = {
+        b"desc": _text(name),
+        b"cprt": _text("No copyright, use freely"),
+        b"wtpt": _xyz(_D50),
+        b"chad": b"sf32" + bytes(4) + _fixed(*adaptation.ravel()),
+    }
+    if gray:
+        tags |= {b"kTRC": response}
+    else:
+        tags |= {letter + b"XYZ": _xyz(matrix[:, n]) for n, letter in enumerate((b"r", b"g", b"b"))}
+        tags |= {letter + b"TRC": response for letter in (b"r", b"g", b"b")}
+    return _file(tags, b"GRAY" if gray else b"RGB ")
+
+
+def _colorants(colours: Chromaticities) -> tuple[np.ndarray, np.ndarray]:
+    """RGB to XYZ under D50, and how white was adapted to it (both 3x3)."""
+    if min(colours[1::2]) <= 0:
+        raise ValueError("chromaticity outside the diagram")
+    x, y = np.array(colours[::2]), np.array(colours[1::2])
+    columns = np.stack([x / y, np.ones(4), (1 - x - y) / y])
+    white, primaries = columns[:, 0], columns[:, 1:]
+    try:
+        scale = np.linalg.solve(primaries, white)
+    except np.linalg.LinAlgError as error:
+        raise ValueError("primaries on one line") from error
+    cones = _BRADFORD @ white
+    if min(cones) <= 0 or min(scale) <= 0:
+        raise ValueError("white point outside the primaries")
+    adaptation = np.linalg.inv(_BRADFORD) @ np.diag(_BRADFORD @ _D50 / cones) @ _BRADFORD
+    matrix = adaptation @ (primaries * scale)
+    if not (np.abs(matrix) < _LARGEST).all() or not (np.abs(adaptation) < _LARGEST).all():
+        raise ValueError("primaries too far apart")
+    return matrix, adaptation
+
+
+def _file(tags: dict[bytes, bytes], space: bytes) -> bytes:
+    """Header, table and data; equal data is stored once."""
+    start, places = 128 + 4 + 12 * len(tags), {}
+    table, body = struct.pack(">I", len(tags)), b""
+    for tag, data in tags.items():
+        if data not in places:
+            places[data] = start + len(body)
+            body += data + bytes(-len(data) % 4)
+        table += tag + struct.pack(">II", places[data], len(data))
+    header = struct.pack(
+        *(">I4xI4s4s4s6H4s", start + len(body), 0x04300000, b"mntr", space, b"XYZ "),
+        *(2000, 1, 1, 0, 0, 0, b"acsp"),
+    )
+    header = header.ljust(68, b"\0") + _fixed(*_D50)
+    return header.ljust(128, b"\0") + table + body
+
+
+def _text(text: str) -> bytes:
+    data = text.encode("utf-16-be")
+    return b"mluc" + struct.pack(">3I2s2s2I", 0, 1, 12, b"en", b"US", len(data), 28) + data
+
+
+def _xyz(values: tuple[float, ...] | np.ndarray) -> bytes:
+    return b"XYZ " + bytes(4) + _fixed(*values)
+
+
+def _fixed(*values: float) -> bytes:
+    """Signed numbers of 16 bits before and 16 behind the point."""
+    return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
