@@ -7,7 +7,7 @@ QUALITY ?= 3
 KODAK ?= ../shared/data/kodak
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint results bench clean
+.PHONY: help setup demo test fuzz lint results bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ demo: $(READY) ## Encode and decode a real photograph, print bpp, PSNR and times
 
 test: $(READY) ## Run every test
 	$(BIN)/python -m pytest -q
+
+fuzz: $(READY) ## Decode damaged streams with both range coders, for SECONDS (600)
+	$(BIN)/python -m tests.fuzz --compare --coder both --seconds $(or $(SECONDS),600)
 
 lint: $(READY) ## Check style and types
 	$(BIN)/ruff check stfcodec tests

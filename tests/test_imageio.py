@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -165,6 +166,30 @@ def test_alpha_is_lossless_there_and_back(format: str, channels: int) -> None:
     again = read_picture(written(picture, format))
     assert np.array_equal(again.alpha, picture.alpha)
     assert np.array_equal(again.pixels, picture.pixels)
+
+
+def test_alpha_of_a_stream_is_a_plain_png() -> None:
+    """As `encode_alpha` writes it: what else a PNG may hold is refused, not guessed at."""
+    plane = np.arange(30, dtype=np.uint8).reshape(5, 6)
+    data = imageio.encode_alpha(plane)
+    assert np.array_equal(imageio.decode_alpha(data, 6, 5), plane)
+    end, idat = data[-12:], data.index(b"IDAT") - 4
+    text = (4).to_bytes(4, "big") + b"tEXta\0bc"
+    text += zlib.crc32(text[4:]).to_bytes(4, "big")
+    for other in (
+        data + b"\0",
+        data[:-12],
+        data[:-1] + b"\0",
+        data[:idat] + text + data[idat:],
+        data[:idat] + end,
+        images.file(Image.fromarray(plane * 0).convert("1"), "PNG"),
+        images.file(Image.fromarray(plane).convert("P"), "PNG"),
+        b"",
+    ):
+        with pytest.raises(StreamError, match=r"^alpha plane: "):
+            imageio.decode_alpha(other, 6, 5)
+    with pytest.raises(StreamError, match="6x5 L, not as its picture"):
+        imageio.decode_alpha(data, 5, 6)
 
 
 def test_opaque_alpha_is_kept() -> None:

@@ -182,6 +182,7 @@ def test_pieces_make_the_stream_of_the_whole(
     assert rans.Encoder(gaussian).finish() == rans.encode(int32(), int32(), gaussian)
 
 
+@needs_compiled
 @pytest.mark.parametrize("room", [0, 40_000, 100_000])
 def test_python_takes_over_midway(
     monkeypatch: pytest.MonkeyPatch, gaussian: CdfTables, room: int

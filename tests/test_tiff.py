@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 from tiffs import Tags, directory, tiff
@@ -85,11 +86,9 @@ def test_one_plane_apart_is_no_plane_apart(bits: int, white_is_zero: bool) -> No
         assert is_read_as(data, 255 - expected if white_is_zero else expected), layout
 
 
-def test_planes_of_16_bit_inks() -> None:
-    inks = DEEP[..., :4]
-    picture = read_picture(tiff(inks, planar=True, photometric=5))
-    plain = Image.fromarray(np.rint(inks / 257).astype(np.uint8), "CMYK").convert("RGB")
-    assert np.abs(picture.pixels.astype(int) - np.asarray(plain)).max() <= 1
+def test_planes_of_16_bit_inks_are_refused() -> None:
+    data = tiff(DEEP[..., :4], planar=True, photometric=5)
+    assert "16-bit TIFF with separate planes: save it" in refusal(data)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +170,8 @@ def test_palettes(bits: int) -> None:
 def test_subsampled_colour_differences() -> None:
     ycc = np.asarray(Image.fromarray(SAMPLES[..., :3]).convert("YCbCr"))
     whole: Tags = {530: (3, (1, 1))}
-    assert is_read_as(tiff(ycc, photometric=6, more=whole), SAMPLES[..., :3], within=3)
+    if int(PIL.__version__.split(".")[0]) >= 13:  # older ones refuse it
+        assert is_read_as(tiff(ycc, photometric=6, more=whole), SAMPLES[..., :3], within=3)
     for more in ({}, {530: (3, (2, 2))}, {530: (3, (2, 1))}):
         assert "subsampled YCbCr" in refusal(tiff(ycc, photometric=6, more=more))
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from stfcodec.errors import ImageError, StreamError
-from stfcodec.imageio import colour, metadata, modes
+from stfcodec.imageio import colour, metadata, modes, png
 from stfcodec.imageio.pillow import first_line, open_image, reading
 from stfcodec.imageio.sources import Source, open_source
 from stfcodec.limits import DEFAULT_LIMITS, Limits
@@ -167,6 +167,7 @@ def decode_alpha(data: bytes, width: int, height: int) -> np.ndarray:
     """
     try:
         with reading():
+            png.check_plain(data)
             image = open_image(io.BytesIO(data), ["PNG"])
             if image.mode != "L" or image.size != (width, height):
                 raise ImageError(f"{image.width}x{image.height} {image.mode}, not as its picture")

@@ -31,18 +31,20 @@ def bits_per_channel(image: Image.Image) -> int:
     if image.format == "JPEG2000":
         head = _head(image)
         size_marker = head.find(b"\xff\x4f\xff\x51")
-        return (head[size_marker + 42] & 127) + 1 if size_marker >= 0 else 8
+        depth = head[size_marker + 42 : size_marker + 43]
+        return (depth[0] & 127) + 1 if size_marker >= 0 and depth else 8
     if image.format == "AVIF":
         head = _head(image)
         configuration = head.find(b"av1C")
-        flags = head[configuration + 6] >> 5 & 3 if configuration >= 0 else 0
-        return {2: 10, 3: 12}.get(flags, 8)  # high bit depth, and twelve bits on top
+        flags = head[configuration + 6 : configuration + 7] if configuration >= 0 else b""
+        high, twelve = (flags[0] >> 6 & 1, flags[0] >> 5 & 1) if flags else (0, 0)
+        return 12 if high and twelve else 10 if high else 8
     if image.format in ("PNG", "PPM"):
         args = image.tile[0][3]
         if isinstance(args, tuple):  # PPM: (raw mode, largest value)
             return int(args[1]).bit_length()
-        depth = re.search(r";(\d+)", str(args))
-        return int(depth[1]) if depth else 8
+        found = re.search(r";(\d+)", str(args))
+        return int(found[1]) if found else 8
     return 8
 
 

@@ -9,6 +9,8 @@ from typing import IO, BinaryIO
 
 from PIL import PngImagePlugin
 
+from stfcodec.errors import ImageError
+
 MAGIC = b"\x89PNG\r\n\x1a\n"
 _XMP = b"XML:com.adobe.xmp"
 _TEXT = (b"tEXt", b"zTXt", b"iTXt")
@@ -26,6 +28,25 @@ def chunks(fp: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
         length = int.from_bytes(head[:4], "big")
         yield head[4:], at + 8, length
         at += 12 + length
+
+
+def check_plain(data: bytes) -> None:
+    """Raise ImageError unless this is a whole PNG of one 8-bit grey plane, with nothing beside it:
+    no palette, transparent level, text, animation, or bytes after its end."""
+    if not data.startswith(MAGIC):
+        raise ImageError("not a PNG")
+    names, end = [], len(MAGIC)
+    for name, at, length in chunks(io.BytesIO(data)):
+        end = at + length + 4
+        crc = zlib.crc32(data[at - 4 : at + length])
+        if data[at + length : end] != crc.to_bytes(4, "big"):
+            raise ImageError(f"chunk {name.decode('latin-1')!r} is damaged")
+        names.append(name)
+    kinds = (names[:1], set(names[1:-1]), names[-1:])
+    if kinds != ([b"IHDR"], {b"IDAT"}, [b"IEND"]) or end != len(data):
+        raise ImageError("not a plain PNG")
+    if data[24:29] != b"\x08\0\0\0\0":
+        raise ImageError("not one 8-bit grey plane")
 
 
 def cicp(fp: IO[bytes]) -> bytes | None:

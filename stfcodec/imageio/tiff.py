@@ -144,7 +144,8 @@ def _misread(tags: Tags, by_pillow_alone: bool) -> str | None:
         return "uncompressed TIFF with subsampled YCbCr: save it as RGB or with compression"
     if tags.get(_PLANAR) == (2,):
         one_plane = tags.get(_CHANNELS, (1,)) == (1,)
-        mended = not by_pillow_alone and (bits == 16 or one_plane)
+        deep = bits == 16 and photometric != _CMYK  # Pillow has no such planes of inks
+        mended = not by_pillow_alone and (deep or one_plane)
         by_libtiff = compressed or mended
         if not (_reads_planes if by_libtiff else _reads_plain_planes)(tags, photometric):
             return (
@@ -189,9 +190,13 @@ class TiffReader(TiffImagePlugin.TiffImageFile):
         super()._setup()
         depths = set(self.tag_v2.get(_BITS, (1,)))
         planes_apart = self.tag_v2.get(_PLANAR) == 2 and not self.use_load_libtiff
-        if planes_apart and depths == {16} and self.mode in ("RGB", "RGBA", "CMYK"):
-            # Pillow has one such tile for what is compressed; libtiff gives samples as this
-            # machine stores them.
-            self.use_load_libtiff = True
-            how = (f"{self.mode};16N", False, self.tag_v2.offset)
-            self.tile = [ImageFile._Tile("libtiff", (0, 0, *self._tile_size), 0, how)]
+        if planes_apart and depths == {16} and self.mode in ("RGB", "RGBA"):
+            # Pillow takes each plane for one of bytes.
+            order = "L" if self.tag_v2._endian == "<" else "B"
+            self.tile = [_of_16_bits(tile, order) for tile in self.tile]
+
+
+def _of_16_bits(tile: ImageFile._Tile, order: str) -> ImageFile._Tile:
+    """A tile of one plane, its raw mode the letter of a channel."""
+    channel, *others = tile.args
+    return tile._replace(args=(f"{channel};16{order}", *others))

@@ -1,0 +1,29 @@
+"""A short run of the fuzzer: damaged streams end in a picture or in a plain refusal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SECONDS = os.environ.get("STFCODEC_FUZZ_SECONDS", "60")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the fuzzer's limits are those of Linux")
+def test_no_findings(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.fuzz", "--compare", "--seed", "1", "--seconds", SECONDS]
+    run = subprocess.run(
+        [*command, "--out", str(tmp_path / "findings")],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert " picture\n" in run.stdout
+    assert " StreamError\n" in run.stdout
+    assert run.stdout.endswith("0 findings\n")
+    assert not (tmp_path / "findings").exists()
