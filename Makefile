@@ -1,5 +1,6 @@
 PYTHON ?= python3
 VENV ?= .venv
+MINIMUM ?= .venv-minimum
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PICTURE ?= docs/images/kodim23.png
@@ -7,7 +8,7 @@ QUALITY ?= 3
 KODAK ?= ../shared/data/kodak
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint results bench clean
+.PHONY: help setup demo test test-minimum fuzz lint results bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +33,12 @@ demo: $(READY) ## Encode and decode a real photograph, print bpp, PSNR and times
 test: $(READY) ## Run every test
 	$(BIN)/python -m pytest -q
 
+test-minimum: ## Run every test with the oldest versions of what stfcodec needs (tests/minimum.txt)
+	$(PYTHON) -m venv $(MINIMUM)
+	$(MINIMUM)/bin/pip install --quiet "setuptools>=68" pytest --requirement tests/minimum.txt
+	$(MINIMUM)/bin/pip install --quiet --no-build-isolation --no-deps --editable .
+	$(MINIMUM)/bin/python -m pytest -q -p no:cacheprovider
+
 fuzz: $(READY) ## Decode damaged streams with both range coders, for SECONDS (600)
 	$(BIN)/python -m tests.fuzz --compare --coder both --seconds $(or $(SECONDS),600)
 
@@ -47,4 +54,4 @@ bench: $(READY) ## Measure our models and other codecs on Kodak; write docs/benc
 	$(BIN)/python -m stfcodec.bench $(KODAK) $(if $(QUICK),--quick)
 
 clean: ## Remove what the commands above made
-	rm -rf $(VENV) .demo .bench build dist *.egg-info
+	rm -rf $(VENV) $(MINIMUM) .demo .bench build dist *.egg-info

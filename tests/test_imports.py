@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import graphlib
 import subprocess
 import sys
@@ -146,3 +147,15 @@ def test_coding_loads_the_coder_but_not_its_package(tmp_path: Path, weights: lis
     for loaded in (encode, decode):
         assert "torch" in loaded
         assert not loaded & {"compressai", "torchvision"}
+
+
+def test_the_oldest_versions_are_those_that_are_tested() -> None:
+    """setup.cfg's lower bounds, and what `make test-minimum` installs."""
+    setup = configparser.ConfigParser()
+    setup.read(PACKAGE.parent / "setup.cfg")
+    needed = setup["options"]["install_requires"].split()
+    lines = (PACKAGE.parent / "tests" / "minimum.txt").read_text().splitlines()
+    tested = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert {n.split(">=")[0] for n in needed} == set(tested)
+    for name, bound in (n.split(">=") for n in needed):
+        assert tested[name].split(".")[: bound.count(".") + 1] == bound.split("."), name

@@ -265,7 +265,7 @@ def hostile_streams(rng: np.random.Generator) -> list[bytes]:
         for _ in range(int(rng.integers(0, 4))):
             at = int(rng.integers(words.size))
             words[at : at + int(rng.integers(1, 6))] = 0xFFFFFFFF
-        words[1] = words[1] & 0x7FFFFFFF | 1
+        words[1] = int(words[1]) & 0x7FFFFFFF | 1
         streams.append(words.astype("<u4").tobytes())
     for count in (1, 2, 40, 4000):
         # Two escapes of the second table, then ones to the end of the stream.

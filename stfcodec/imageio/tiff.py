@@ -198,5 +198,6 @@ class TiffReader(TiffImagePlugin.TiffImageFile):
 
 def _of_16_bits(tile: ImageFile._Tile, order: str) -> ImageFile._Tile:
     """A tile of one plane, its raw mode the letter of a channel."""
+    assert isinstance(tile.args, tuple)
     channel, *others = tile.args
     return tile._replace(args=(f"{channel};16{order}", *others))
