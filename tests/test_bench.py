@@ -111,6 +111,7 @@ def test_every_coder_gives_the_picture_back_better_at_its_best() -> None:
 
 
 def test_points_are_means_over_the_pictures() -> None:
+    pytest.importorskip("pytorch_msssim")
     images = [photo(192), photo(256)]
     (point, *_) = rates.measure([JPEG_444], images)[JPEG_444.name]
     each = [rates.code(JPEG_444, JPEG_444.qualities[0], image) for image in images]
@@ -226,6 +227,8 @@ def test_tables_and_marks(tmp_path: Path) -> None:
 
 
 def test_a_small_run_writes_everything(tmp_path: Path) -> None:
+    pytest.importorskip("pytorch_msssim")
+    pytest.importorskip("matplotlib")
     pictures = tmp_path / "photos"
     pictures.mkdir()
     for i in range(2):

@@ -45,7 +45,7 @@ CHECKPOINT, TRUNK, LOG, CURVE = "last.pt", "trunk.pt", "log.csv", "loss.png"
 TRAINING = "training.json"
 """How exported weights were trained, for the manifest."""
 _QUALITIES = len(registry.LAMBDAS)
-_FLOAT_EVERY = 3
+_FLOAT_EVERY = 8
 """Every so many steps of the decay run in float32: weights that only ever met bfloat16 settle on
 how it rounds, and most machines decode in float32."""
 _SPIKE = 8.0
@@ -336,7 +336,7 @@ class Trainer:
         path = self.folder / LOG
         new = not path.exists()
         with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
+            writer = csv.DictWriter(file, row, lineterminator="\n")
             if new:
                 writer.writeheader()
             writer.writerow(row)
