@@ -16,13 +16,14 @@ help: ## Show this list
 setup: $(READY) ## Make a virtual environment with everything in it
 
 # torch comes first, so that its CPU build satisfies the rest where one is at hand. compressai comes
-# without its dependencies: only its compiled range coder is used, and they are a gigabyte.
-$(READY): setup.cfg pyproject.toml
+# without its dependencies, which are a gigabyte: its range coder is what tests and `make bench`
+# compare ours with.
+$(READY): setup.cfg setup.py pyproject.toml stfcodec/entropy/_rans.c
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet "torch==2.13.0" "setuptools>=68"
 	$(BIN)/pip install --quiet --no-build-isolation --editable ".[dev]"
 	$(BIN)/pip install --quiet --no-deps --only-binary :all: "compressai==1.2.8" \
-		|| echo "no compressai for this Python: the range coder runs in Python"
+		|| echo "no compressai for this Python: tests and benchmarks that compare with it are left out"
 	$(BIN)/pip install --quiet --only-binary :all: "pillow-jxl-plugin>=1.3" \
 		|| echo "no JPEG XL for this Python: make bench leaves it out"
 	@touch $@

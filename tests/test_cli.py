@@ -20,6 +20,7 @@ from PIL import Image
 from stfcodec import __version__, batch
 from stfcodec.cli import paths
 from stfcodec.cli.main import main
+from stfcodec.entropy import rans
 from stfcodec.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -523,6 +524,12 @@ def test_version(stf: Command) -> None:
     from stfcodec import __version__
 
     assert stf("--version") == (0, f"stfcodec {__version__}\n".encode(), "")
+    verbose = stf("--version", "-v").out.decode().splitlines()
+    assert verbose[0] == f"stfcodec {__version__}"
+    words = dict(line.split(None, 1) for line in verbose[1:])
+    assert {"format", "torch", "transforms", "integers", "weights"} <= set(words)
+    assert words["range"].startswith("coder " + {"c": "C", "python": "Python"}[rans.BACKEND])
+    one_error(stf("-v"), 2, "name a command")
 
 
 def test_no_command_shows_the_help_as_an_error(stf: Command) -> None:

@@ -11,7 +11,10 @@ Layers are addressed by their published state-dict names.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
+from functools import cache
+from importlib.machinery import PathFinder
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +22,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stfcodec.entropy import rans
 from stfcodec.models.channelwise import ChannelwiseModel
 from stfcodec.models.registry import WacnnWidths
 
@@ -34,7 +36,20 @@ class Strings(NamedTuple):
 
 def is_available() -> bool:
     """Whether compressai's compiled coder is here; the published code has no other."""
-    return rans.BACKEND == "compressai"
+    return _coder() is not None
+
+
+@cache
+def _coder() -> Any:
+    """compressai's extension alone: its package needs torchvision. None where it is not there."""
+    package = importlib.util.find_spec("compressai")
+    places = package.submodule_search_locations if package else None
+    spec = PathFinder.find_spec("compressai.ans", places) if places else None
+    if spec is None or spec.loader is None:
+        return None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Published:
@@ -53,7 +68,7 @@ class Published:
         y = self.analysis(x)
         z = self._convolutions("h_a", y, strides={4: 2, 8: 2})
         z_symbols = torch.round(z - self._medians()).int()
-        z_string = self._coder().RansEncoder().encode_with_indexes(
+        z_string = _coder().RansEncoder().encode_with_indexes(
             z_symbols.reshape(-1).tolist(),
             self._channels(z.shape).reshape(-1).tolist(),
             *self._tables("entropy_bottleneck"),
@@ -67,19 +82,19 @@ class Published:
             symbols.extend(rounded.reshape(-1).tolist())
             indexes.extend(index.reshape(-1).tolist())
             self._found = rounded + mean
-        encoder = self._coder().BufferedRansEncoder()
+        encoder = _coder().BufferedRansEncoder()
         encoder.encode_with_indexes(symbols, indexes, *self._tables("gaussian_conditional"))
         return Strings(encoder.flush(), z_string, (z.shape[2], z.shape[3]))
 
     @torch.no_grad()
     def decode(self, strings: Strings) -> np.ndarray:
         shape = (1, self._medians().shape[1], *strings.size)
-        z = self._coder().RansDecoder().decode_with_indexes(
+        z = _coder().RansDecoder().decode_with_indexes(
             strings.z,
             self._channels(shape).reshape(-1).tolist(),
             *self._tables("entropy_bottleneck"),
         )  # fmt: skip
-        decoder = self._coder().RansDecoder()
+        decoder = _coder().RansDecoder()
         decoder.set_stream(strings.y)
         tables = self._tables("gaussian_conditional")
         for mean, index in self._slices(torch.tensor(z).reshape(shape) + self._medians()):
@@ -113,10 +128,6 @@ class Published:
         for level in table[:-1]:
             index -= (scale <= level).int()
         return index
-
-    @staticmethod
-    def _coder() -> Any:
-        return rans._ans
 
     def _tables(self, name: str) -> tuple[list, list, list]:
         keys = ("_quantized_cdf", "_cdf_length", "_offset")

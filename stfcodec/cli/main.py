@@ -41,30 +41,52 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    if value and not ctx.resilient_parsing:
-        from stfcodec import __version__
+def _print_parts() -> None:
+    """What coding runs on, one line each."""
+    import torch
 
-        click.echo(f"stfcodec {__version__}")
-        ctx.exit()
+    from stfcodec.codec import codec_for
+    from stfcodec.container import VERSION
+    from stfcodec.entropy import rans
+    from stfcodec.models import registry
+    from stfcodec.models.carriers import best_carrier
+
+    model = codec_for(registry.by_name(registry.DEFAULT_MODEL), registry.DEFAULT_QUALITY).model
+    coder = {"c": "C", "python": "Python (no compiler when stfcodec was installed)"}
+    parts = {
+        "format": f"version {VERSION}",
+        "range coder": coder[rans.BACKEND],
+        "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",
+        "transforms": f"cpu, {str(model.precision).removeprefix('torch.')}",
+        "integers": type(best_carrier()).__name__,
+        "weights": f"{registry.DEFAULT_MODEL} {model.fingerprint.hex()}",
+    }
+    for name, value in parts.items():
+        click.echo(f"  {name:<12}{value}")
 
 
 @click.group(
     cls=LazyGroup,
+    invoke_without_command=True,
+    no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 all well, 1 an operation failed, 2 usage, 3 bad or unsupported image, "
     "4 not an .stf stream or a damaged one, 5 weights missing or wrong, 130 interrupted.",
 )
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_print_version,
-    help="Show the version and exit.",
-)
-def cli() -> None:
+@click.option("--version", is_flag=True, help="Show the version and exit.")
+@click.option("-v", "--verbose", is_flag=True, help="With --version: what coding runs on, too.")
+@click.pass_context
+def cli(ctx: click.Context, version: bool, verbose: bool) -> None:
     """Code pictures with a neural network, and decode them exactly alike on every machine."""
+    if version:
+        from stfcodec import __version__
+
+        click.echo(f"stfcodec {__version__}")
+        if verbose:
+            _print_parts()
+        ctx.exit()
+    if ctx.invoked_subcommand is None:
+        raise click.UsageError("name a command", ctx)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -73,14 +73,18 @@ class CdfTables:
         return [row[:n].tolist() for row, n in zip(self.cdf, self.length.tolist(), strict=True)]
 
     @cached_property
-    def lengths(self) -> list[int]:
-        """The array length as a list."""
-        return self.length.tolist()
-
-    @cached_property
     def offsets(self) -> list[int]:
         """The array offset as a list."""
         return self.offset.tolist()
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """cdf, length and offset, contiguous (and validated once), and uint16 (T, 256): which share
+        of a table, at most, begins at or before each multiple of 256."""
+        places = np.arange(0, 1 << PRECISION, 256)
+        coarse = [np.searchsorted(row, places, "right") - 1 for row in self.rows]
+        cdf, length, offset = map(np.ascontiguousarray, (self.cdf, self.length, self.offset))
+        return cdf, length, offset, np.array(coarse, np.uint16)
 
     def locate(
         self, symbols: np.ndarray, rows: np.ndarray

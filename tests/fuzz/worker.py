@@ -31,7 +31,7 @@ MEMORY = 3 << 29
 
 ALLOWED = (StreamError, WeightsError, ImageError)
 MODES = {(1, False): "L", (1, True): "LA", (3, False): "RGB", (3, True): "RGBA"}
-COMPILED = rans._ans
+COMPILED = rans._compiled
 
 
 class Verdict(NamedTuple):
@@ -140,8 +140,8 @@ def recording(coder: str) -> Iterator[Symbols]:
         symbols.crc = zlib.crc32(found.astype("<i4").data, symbols.crc)
         return found
 
-    ans = COMPILED if coder == "compiled" else None
-    with patch.object(rans.Decoder, "decode", spy), patch.object(rans, "_ans", ans):
+    loops = COMPILED if coder == "compiled" else None
+    with patch.object(rans.Decoder, "decode", spy), patch.object(rans, "_compiled", loops):
         yield symbols
 
 
