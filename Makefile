@@ -40,8 +40,9 @@ test-minimum: ## Run every test with the oldest versions of what stfcodec needs 
 	$(MINIMUM)/bin/pip install --quiet --no-build-isolation --no-deps --editable .
 	$(MINIMUM)/bin/python -m pytest -q -p no:cacheprovider
 
-fuzz: $(READY) ## Decode damaged streams with both range coders, for SECONDS (600)
+fuzz: $(READY) ## Damaged streams for the decoder, hostile payloads for the range coder (SECONDS=600 each)
 	$(BIN)/python -m tests.fuzz --compare --coder both --seconds $(or $(SECONDS),600)
+	$(BIN)/python -m tests.fuzz.coder --seconds $(or $(SECONDS),600)
 
 lint: $(READY) ## Check style and types
 	$(BIN)/ruff check stfcodec tests
