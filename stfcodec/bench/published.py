@@ -36,11 +36,11 @@ class Strings(NamedTuple):
 
 def is_available() -> bool:
     """Whether compressai's compiled coder is here; the published code has no other."""
-    return _coder() is not None
+    return compressai_coder() is not None
 
 
 @cache
-def _coder() -> Any:
+def compressai_coder() -> Any:
     """compressai's extension alone: its package needs torchvision. None where it is not there."""
     package = importlib.util.find_spec("compressai")
     places = package.submodule_search_locations if package else None
@@ -68,7 +68,7 @@ class Published:
         y = self.analysis(x)
         z = self._convolutions("h_a", y, strides={4: 2, 8: 2})
         z_symbols = torch.round(z - self._medians()).int()
-        z_string = _coder().RansEncoder().encode_with_indexes(
+        z_string = compressai_coder().RansEncoder().encode_with_indexes(
             z_symbols.reshape(-1).tolist(),
             self._channels(z.shape).reshape(-1).tolist(),
             *self._tables("entropy_bottleneck"),
@@ -82,19 +82,19 @@ class Published:
             symbols.extend(rounded.reshape(-1).tolist())
             indexes.extend(index.reshape(-1).tolist())
             self._found = rounded + mean
-        encoder = _coder().BufferedRansEncoder()
+        encoder = compressai_coder().BufferedRansEncoder()
         encoder.encode_with_indexes(symbols, indexes, *self._tables("gaussian_conditional"))
         return Strings(encoder.flush(), z_string, (z.shape[2], z.shape[3]))
 
     @torch.no_grad()
     def decode(self, strings: Strings) -> np.ndarray:
         shape = (1, self._medians().shape[1], *strings.size)
-        z = _coder().RansDecoder().decode_with_indexes(
+        z = compressai_coder().RansDecoder().decode_with_indexes(
             strings.z,
             self._channels(shape).reshape(-1).tolist(),
             *self._tables("entropy_bottleneck"),
         )  # fmt: skip
-        decoder = _coder().RansDecoder()
+        decoder = compressai_coder().RansDecoder()
         decoder.set_stream(strings.y)
         tables = self._tables("gaussian_conditional")
         for mean, index in self._slices(torch.tensor(z).reshape(shape) + self._medians()):
