@@ -36,7 +36,7 @@ test: $(READY) ## Run every test
 
 test-minimum: ## Run every test with the oldest versions of what stfcodec needs (tests/minimum.txt)
 	$(PYTHON) -m venv $(MINIMUM)
-	$(MINIMUM)/bin/pip install --quiet "setuptools>=68" pytest --requirement tests/minimum.txt
+	$(MINIMUM)/bin/pip install --quiet "setuptools>=68" pytest hypothesis --requirement tests/minimum.txt
 	$(MINIMUM)/bin/pip install --quiet --no-build-isolation --no-deps --editable .
 	$(MINIMUM)/bin/python -m pytest -q -p no:cacheprovider
 
