@@ -152,9 +152,24 @@ def codec_for(
     with effort. fingerprint: of the weights that a stream needs, looked for in all folders of
     weights. Raises WeightsError, and UsageError for a device that is not there.
     """
-    found, path = _device(device), path or store.find(info, quality, fingerprint)
-    key = store.identity(path), host.precision()
-    return _load(info, path, found, _precision(found), searches, key)
+    found = _device(device)
+
+    def load(path: Path) -> Codec:
+        key = store.identity(path), host.precision()
+        return _load(info, path, found, _precision(found), searches, key)
+
+    if path is not None or fingerprint is None:
+        return load(path or store.find(info, quality))
+    problem = store.missing(info, fingerprint)
+    for candidate in store.with_fingerprint(fingerprint):
+        try:
+            codec = load(candidate)
+        except WeightsError as error:  # another file may be whole
+            problem = error
+        else:
+            if codec.model.fingerprint == fingerprint:
+                return codec
+    raise problem
 
 
 @lru_cache(maxsize=4)

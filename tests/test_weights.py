@@ -19,6 +19,7 @@ from stfcodec.models import registry, releases, store, weights
 from stfcodec.models.build import build
 
 LITE = registry.by_name("stf-lite")
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX files")
 
 
 @pytest.fixture(scope="module")
@@ -249,3 +250,109 @@ def test_embedded_weights_have_a_release() -> None:
         assert (last.fingerprint, last.version) == (fingerprint, stfcodec.__version__)
     keys = [(r.model, r.fingerprint) for r in releases.RELEASES]
     assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.float64, torch.complex64])
+def test_parameters_of_other_types_are_refused(
+    dtype: torch.dtype, embedded: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    name = "g_s.last.weight"
+    path = written(embedded | {name: embedded[name].to(dtype)}, tmp_path / "stf-lite.safetensors")
+    with pytest.raises(WeightsError, match=f"{name} is {dtype}"):
+        weights.load(LITE, path)
+
+
+def test_parameters_in_bfloat16_are_weights(
+    embedded: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    name = "g_s.last.weight"
+    path = written(embedded | {name: embedded[name].bfloat16()}, tmp_path / "stf-lite.safetensors")
+    assert weights.load(LITE, path).fingerprint != weights.fingerprint(embedded)
+
+
+@pytest.mark.parametrize("name", ["log_gain", "log_inverse", "log_spread", "g_a.log_spread"])
+def test_absurd_scales_are_refused(
+    name: str, embedded: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    path = written(embedded | {name: embedded[name] * 0 + 6e4}, tmp_path / "stf-lite.safetensors")
+    with pytest.raises(WeightsError, match=f"{name} is beyond all scale"):
+        weights.load(LITE, path)
+
+
+@pytest.mark.parametrize("prior", ["gaussian_conditional", "entropy_bottleneck"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_missing_coding_tables_are_not_made_anew(
+    prior: str, empty: bool, embedded: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    """Those that the stored parameters give could be others than the encoder's."""
+    name = f"{prior}._quantized_cdf"
+    state = {k: v for k, v in embedded.items() if k != name}
+    if empty:
+        state[name] = torch.empty((0, 0), dtype=torch.int32)
+    path = written(state, tmp_path / "stf-lite.safetensors")
+    with pytest.raises(WeightsError, match=f"{name} is missing"):
+        weights.load(LITE, path)
+
+
+@pytest.mark.parametrize("kind", ["sparse", "meta", "gradient"])
+def test_checkpoints_of_unusual_tensors(kind: str, tmp_path: Path) -> None:
+    state = dict(build(LITE).state_dict())
+    name = "g_s.last.bias"
+    if kind == "sparse":
+        state[name] = state[name].to_sparse()
+    elif kind == "meta":
+        state[name] = state[name].to("meta")
+    else:
+        state = dict(build(LITE).named_parameters())
+    path = tmp_path / "odd.pt"
+    torch.save({"average": state}, path)
+    if kind == "gradient":
+        assert weights.load(LITE, path).g_s.last.bias.shape == (48,)
+        return
+    with pytest.raises(WeightsError, match="damaged weights file"):
+        weights.load(LITE, path)
+
+
+@posix
+def test_what_is_no_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe would be waited for, a device never ends, a file larger than memory fills it."""
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    with (tmp_path / "huge.safetensors").open("wb") as file:
+        file.truncate(1 << 43)
+    (tmp_path / "deep.safetensors").write_bytes((1 << 20).to_bytes(8, "little") + b"[" * (1 << 20))
+    (tmp_path / "folder.safetensors").mkdir()
+    for path in (Path("/dev/zero"), *tmp_path.iterdir()):
+        if path.name != "deep.safetensors":
+            with pytest.raises(WeightsError, match="cannot read the weights"):
+                weights.load(LITE, path)
+    monkeypatch.setenv(store.ENVIRONMENT, str(tmp_path))
+    assert store.with_fingerprint(b"\xde\xad\xbe\xef") == []
+
+
+def test_a_bad_file_does_not_hide_the_right_one(
+    embedded: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = embedded | {"log_gain": embedded["log_gain"] + 0.125}
+    right = written(other, tmp_path / "z.safetensors")
+    data = stfcodec.encode(np.zeros((8, 8, 3), np.uint8), "stf-lite", weights=right)
+    (tmp_path / "a.safetensors").write_bytes(right.read_bytes()[:-5000])
+    liar = save(embedded, {store.FINGERPRINT: weights.fingerprint(other).hex()})
+    (tmp_path / "b.safetensors").write_bytes(liar)
+    monkeypatch.setenv(store.ENVIRONMENT, str(tmp_path))
+    assert stfcodec.decode(data).size == (8, 8)
+    right.unlink()
+    with pytest.raises(WeightsError, match=r"needs weights|damaged"):
+        stfcodec.decode(data)
+
+
+def test_a_user_without_a_home_has_the_embedded_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.delenv(store.ENVIRONMENT, raising=False)
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    assert store.status(LITE) == "embedded"
+    assert store.find(LITE, 3).is_file()
+    with pytest.raises(WeightsError, match=rf"into \${store.ENVIRONMENT}, or name a file"):
+        store.find(registry.by_name("wacnn"), 3)

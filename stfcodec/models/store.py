@@ -34,8 +34,12 @@ def embedded_folder() -> Path:
 def installed_folders() -> list[Path]:
     """Where a user puts further weights: $STFCODEC_WEIGHTS, then the user's data folder."""
     named = os.environ.get(ENVIRONMENT)
-    data = os.environ.get("XDG_DATA_HOME") or str(Path("~/.local/share").expanduser())
-    return ([Path(named)] if named else []) + [Path(data) / "stfcodec"]
+    folders = [Path(named)] if named else []
+    try:
+        data = os.environ.get("XDG_DATA_HOME") or str(Path("~/.local/share").expanduser())
+    except RuntimeError:  # a user without a home
+        return folders
+    return [*folders, Path(data) / "stfcodec"]
 
 
 def file_name(info: ModelInfo, quality: float) -> str:
@@ -44,32 +48,41 @@ def file_name(info: ModelInfo, quality: float) -> str:
     return f"{info.name}{suffix}.safetensors"
 
 
-def find(info: ModelInfo, quality: float, fingerprint: bytes | None = None) -> Path:
-    """The weights file of a model at a quality, or the one with a fingerprint, whatever it is
-    called. Raises WeightsError saying where to put it."""
-    folders = [embedded_folder(), *installed_folders()]
-    if fingerprint is not None:
-        return _find_fingerprint(info, fingerprint, folders)
+def find(info: ModelInfo, quality: float) -> Path:
+    """The weights file of a model at a quality. Raises WeightsError saying where to put it."""
     name = file_name(info, quality)
-    for folder in folders:
+    for folder in (embedded_folder(), *installed_folders()):
         if (folder / name).is_file():
             return folder / name
     raise WeightsError(
-        f"no weights for {info.name} at quality {quality:g}: put {name} into {folders[-1]}, "
-        f"or name a file with --weights"
+        f"no weights for {info.name} at quality {quality:g}: {_advice(name)} or name a file with "
+        f"--weights"
     )
 
 
-def _find_fingerprint(info: ModelInfo, fingerprint: bytes, folders: list[Path]) -> Path:
-    for folder in folders:
-        for path in sorted(folder.glob("*.safetensors")):
-            if _stated_fingerprint(path) == fingerprint.hex():
-                return path
+def with_fingerprint(fingerprint: bytes) -> list[Path]:
+    """The files that state to be the weights with this fingerprint, whatever they are called, in
+    all folders of weights."""
+    return [
+        path
+        for folder in (embedded_folder(), *installed_folders())
+        for path in sorted(folder.glob("*.safetensors"))
+        if _stated_fingerprint(path) == fingerprint.hex()
+    ]
+
+
+def missing(info: ModelInfo, fingerprint: bytes) -> WeightsError:
+    """The error for a stream whose weights are in no folder."""
     needed = releases.describe(info.name, fingerprint)
-    raise WeightsError(
-        f"the stream needs weights {needed} of {info.name}, which are not here: put the file into "
-        f"{folders[-1]}, or name it with --weights"
+    return WeightsError(
+        f"the stream needs weights {needed} of {info.name}, which are not here: "
+        f"{_advice('the file')} or name it with --weights"
     )
+
+
+def _advice(name: str) -> str:
+    folders = installed_folders()
+    return f"put {name} into {folders[-1]}," if folders else f"put {name} into ${ENVIRONMENT},"
 
 
 def _stated_fingerprint(path: Path) -> str | None:
@@ -77,12 +90,14 @@ def _stated_fingerprint(path: Path) -> str | None:
     finds out whether it is so."""
     if path.parent == embedded_folder():
         return manifest().get(path.name, {}).get("fingerprint")
+    if not path.is_file():  # reading a pipe would wait
+        return None
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             head = json.loads(file.read(size)) if size <= _HEAD else {}
         return str(head["__metadata__"][FINGERPRINT])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

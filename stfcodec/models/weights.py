@@ -30,6 +30,12 @@ _ENCODER_ONLY = re.compile(
     r"|integer\..*\.(scale|step|float_bias)$"
 )
 """Tensors that no decoder reads: analysis, and what training or a search for latents goes by."""
+_LARGEST = 4 << 30
+"""Bytes of a weights file."""
+
+_LARGEST_LOGARITHM = 40.0
+"""Of a scale or gain: far beyond any, and its exponential is a number."""
+
 _RENAMED = re.compile(r"(entropy_bottleneck\.)(matrices|biases|factors)\.(\d+)$")
 _ORIGINAL = {"matrices": "_matrix", "biases": "_bias", "factors": "_factor"}
 
@@ -70,7 +76,7 @@ def fingerprint(state: dict[str, Tensor]) -> bytes:
         t = state[name]
         sides = " ".join(map(str, t.shape))
         digest.update(f"{name} {str(t.dtype).removeprefix('torch.')} {sides}\n".encode())
-        digest.update(t.contiguous().numpy().tobytes())
+        digest.update(t.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.digest()[:4]
 
 
@@ -100,26 +106,26 @@ def load(info: ModelInfo, path: Path, coding: bool = False) -> CompressionModel:
     missing, damaged, of another model or not finite, or where its integer form could leave exact
     arithmetic.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot read the weights ({error.strerror})") from None
+    data = _read(path)
     if store.expected_sha256(path) not in (None, hashlib.sha256(data).hexdigest()):
         raise WeightsError(f"{path}: damaged (its SHA-256 is not the manifest's); reinstall it")
     state = _parse(path, data)
-    _check_finite(state, path)
+    _check_values(state, path)
     digest = fingerprint(state)
     with _NoInitialisation():
         model = build(info)
+    integer = any(k.startswith(_INTEGER) for k in state)
+    if integer:
+        _check_coding_tables(state, path)
     for name in ("entropy_bottleneck", "gaussian_conditional"):
         prior = model.get_submodule(name)
         for key in [k for k in state if k.startswith(name) and _TABLES.search(k)]:
             setattr(prior, key.rsplit(".", 1)[1], state.pop(key))
     replaced: tuple[str, ...] = ()
-    if any(k.startswith(_INTEGER) for k in state):
+    if integer:
         model.integer = model.new_integer().to(torch.float32)
         replaced = model.integer_replaces
-        _check_types(model, state, path)
+    _check_types(model, state, path)
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
@@ -143,10 +149,34 @@ def load(info: ModelInfo, path: Path, coding: bool = False) -> CompressionModel:
     return model.eval()
 
 
-def _check_finite(state: dict[str, Tensor], path: Path) -> None:
+def _read(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            raise WeightsError(f"{path}: cannot read the weights (no file)")
+        if path.stat().st_size > _LARGEST:
+            raise WeightsError(f"{path}: cannot read the weights (over {_LARGEST} bytes)")
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read the weights ({error.strerror})") from None
+    except MemoryError:
+        raise WeightsError(f"{path}: cannot read the weights (not enough memory)") from None
+
+
+def _check_values(state: dict[str, Tensor], path: Path) -> None:
+    """Numbers are finite, those that are logarithms of some size."""
     for name, t in state.items():
         if t.is_floating_point() and not torch.isfinite(t).all():
             raise WeightsError(f"{path}: damaged weights file ({name} is not finite)")
+        if name.split(".")[-1].startswith("log_") and t.abs().max() > _LARGEST_LOGARITHM:
+            raise WeightsError(f"{path}: damaged weights file ({name} is beyond all scale)")
+
+
+def _check_coding_tables(state: dict[str, Tensor], path: Path) -> None:
+    """Beside an integer form they are made already: other ones would code other streams."""
+    for prior in ("entropy_bottleneck", "gaussian_conditional"):
+        for name in ("_quantized_cdf", "_cdf_length", "_offset"):
+            if not state.get(f"{prior}.{name}", torch.empty(0)).numel():
+                raise WeightsError(f"{path}: damaged weights file ({prior}.{name} is missing)")
 
 
 def _check_tables(model: CompressionModel, path: Path) -> None:
@@ -164,10 +194,14 @@ def _check_tables(model: CompressionModel, path: Path) -> None:
 
 
 def _check_types(model: CompressionModel, state: dict[str, Tensor], path: Path) -> None:
-    """Loading would round other types to integers, silently."""
-    for key, buffer in model.named_buffers():
-        if key.startswith(_INTEGER) and key in state and state[key].dtype != buffer.dtype:
-            raise WeightsError(f"{path}: damaged weights file ({key} is {state[key].dtype})")
+    """Loading would round other types, silently: of the integer form to integers, of parameters to
+    float32."""
+    floats = {torch.float16, torch.bfloat16, torch.float32}
+    wanted = {key: floats for key, _ in model.named_parameters()}
+    wanted |= {key: {b.dtype} for key, b in model.named_buffers() if key.startswith(_INTEGER)}
+    for key, t in state.items():
+        if t.dtype not in wanted.get(key, {t.dtype}):
+            raise WeightsError(f"{path}: damaged weights file ({key} is {t.dtype})")
 
 
 def _parse(path: Path, data: bytes) -> dict[str, Tensor]:
@@ -178,9 +212,15 @@ def _parse(path: Path, data: bytes) -> dict[str, Tensor]:
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
             state = state.get("state_dict") or state.get("average") or state
             state.pop("n_averaged", None)
-        return {_published_name(k): v for k, v in state.items() if isinstance(v, Tensor)}
+        return {_published_name(k): _plain(v) for k, v in state.items() if isinstance(v, Tensor)}
     except Exception as error:  # unpickling garbage raises almost anything
         raise WeightsError(f"{path}: damaged weights file ({_first_line(error)})") from None
+
+
+def _plain(t: Tensor) -> Tensor:
+    if t.layout != torch.strided or t.is_quantized or t.device.type != "cpu":
+        raise TypeError(f"a tensor is {t.layout} on {t.device}, not a plain one")
+    return t.detach()
 
 
 def _published_name(key: str) -> str:
