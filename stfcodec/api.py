@@ -11,7 +11,7 @@ import PIL.Image
 from stfcodec import container, imageio
 from stfcodec.codec import codec_for
 from stfcodec.container import StreamInfo
-from stfcodec.errors import ImageError
+from stfcodec.errors import ImageError, UsageError
 from stfcodec.files import read_bytes
 from stfcodec.imageio import Picture
 from stfcodec.limits import DEFAULT_LIMITS, Limits
@@ -58,6 +58,8 @@ def encode(
     picture = image if isinstance(image, Picture) else imageio.read_picture(image, limits)
     _check(picture, limits)
     codec = codec_for(info, quality, device, _path(weights), searches=effort > 0)
+    if target is not None and not isinstance(target, Target):
+        raise UsageError(f"{target!r} is no target: give stfcodec.Target(kind, value)")
     if target is not None:
         stream = encode_to(codec, picture, target, effort)
     else:
@@ -156,6 +158,8 @@ def _path(weights: str | Path | None) -> Path | None:
 
 
 def _bytes(data: bytes | str | Path, limits: Limits) -> bytes:
-    if not isinstance(data, str | Path):
+    if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data)
+    if not isinstance(data, str | Path):
+        raise UsageError(f"a {type(data).__name__} is no stream: give bytes or a path")
     return read_bytes(data, limits.bytes, container.check_signature)

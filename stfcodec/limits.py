@@ -25,8 +25,9 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("pixels", "bytes", "metadata"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"limit {name} is {getattr(self, name)}, must be positive")
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise UsageError(f"limit {name} is {value!r}, must be a positive whole number")
 
     def refuses(self, width: int, height: int) -> str | None:
         """Why a picture of this size in pixels is refused; None where it is accepted."""

@@ -38,8 +38,10 @@ class Target:
     value: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.value < math.inf:  # also refuses NaN
-            raise UsageError(f"{self.kind} {self.value:g} is not a positive number")
+        if self.kind not in _CLOSE:
+            raise UsageError(f"unknown target {self.kind!r}; choose one of: {', '.join(_CLOSE)}")
+        if not isinstance(self.value, int | float) or not 0 < self.value < math.inf:  # nor NaN
+            raise UsageError(f"{self.kind} {self.value} is not a positive number")
 
     @property
     def is_ceiling(self) -> bool:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stfcodec import __version__, batch
+from stfcodec import __version__, batch, container
 from stfcodec.cli import paths
 from stfcodec.cli.main import main
 from stfcodec.entropy import rans
@@ -643,3 +644,25 @@ def test_what_is_no_stream_is_not_read_whole(stf: Command, tmp_path: Path) -> No
         file.truncate(1 << 40)
     for command in ("decode", "info"):
         one_error(stf(command, film), 4, str(film), "not an .stf stream")
+
+
+def test_messages_are_one_line_and_name_the_file(stf: Command, tmp_path: Path) -> None:
+    """Whatever the file is called: with a line break, an escape, or a word of the message."""
+    names = ["bad\nname.png", "bad\x1b[31m.png", "known", "e"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"no picture at all")
+    outcome = stf("encode", *(tmp_path / name for name in names), "-o", tmp_path / "out/")
+    *errors, summary = outcome.err.splitlines()
+    assert "4 failed" in summary
+    for name, error in zip(names, errors, strict=True):
+        shown = str(tmp_path / name).replace("\n", "\\n").replace("\x1b", "\\x1b")
+        assert error.startswith(f"stfcodec: error: {shown}: not a picture")
+
+
+def test_info_names_the_version_of_retired_models(stf: Command, coded: Path) -> None:
+    stream = container.read(coded.read_bytes())
+    header = replace(stream.header, model_id=1, fingerprint=bytes.fromhex("39c281b3"))
+    coded.write_bytes(container.write(replace(stream, header=header)))
+    assert "39c281b3 (preview 0.1.0)" in stf("info", coded).out.decode()
+    (record,) = stf("info", "--json", coded).records
+    assert record["weights_version"] == "0.1.0"

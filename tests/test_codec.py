@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -310,6 +311,27 @@ def test_limits_hold_in_both_directions() -> None:
 def test_pictures_made_by_hand_are_checked(picture: Picture) -> None:
     with pytest.raises(stfcodec.ImageError):
         stfcodec.encode(picture)
+
+
+@pytest.mark.parametrize(
+    "misuse",
+    [
+        lambda: stfcodec.Target("banana", 5),
+        lambda: stfcodec.Target("size", "5"),
+        lambda: Limits(pixels=None),
+        lambda: stfcodec.encode(crop((8, 8)), quality="high"),
+        lambda: stfcodec.encode(crop((8, 8)), quality=None),
+        lambda: stfcodec.encode(crop((8, 8)), effort="x"),
+        lambda: stfcodec.encode(crop((8, 8)), target=("size", 5000)),
+        lambda: stfcodec.decode(None),
+        lambda: stfcodec.decode(10),
+        lambda: stfcodec.info(open),
+    ],
+)
+def test_misuse_is_told_in_one_line(misuse: Callable[[], object]) -> None:
+    with pytest.raises(stfcodec.UsageError) as found:
+        misuse()
+    assert "\n" not in str(found.value)
 
 
 def test_a_bug_is_not_the_pictures_fault(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from stfcodec.batch import explain, model_name
 from stfcodec.cli import messages
 from stfcodec.container import StreamInfo
 from stfcodec.limits import DEFAULT_LIMITS
-from stfcodec.models import releases
+from stfcodec.models import registry, releases
 
 _PIXELS = {1: "grey", 3: "RGB"}
 
@@ -41,9 +41,9 @@ def _show(path: str, as_json: bool) -> int:
             click.echo(json.dumps(record))
         return failure.exit_code
     if as_json:
-        name = model_name(info.model_id)
-        release = releases.find(name, info.fingerprint)
+        release = releases.find(_weights_of(info), info.fingerprint)
         version = release and release.version
+        name = model_name(info.model_id)
         record = {"input": path, "model": name, "weights_version": version, **info.to_json()}
         click.echo(json.dumps(record))
     else:
@@ -59,9 +59,14 @@ def _describe(info: StreamInfo) -> str:
     rows = {
         "picture": f"{info.width} x {info.height}, {pixels}",
         "size": f"{info.total_bytes} bytes, {info.bpp:.4f} bpp",
-        "model": f"{name}, weights {releases.describe(name, info.fingerprint)}",
+        "model": f"{name}, weights {releases.describe(_weights_of(info), info.fingerprint)}",
         "quality": f"{info.quality:g}",
         "latents": f"y {info.y_bytes} + z {info.z_bytes} bytes, overhead {info.overhead_bytes}",
         "format": f"version {info.version}, chunks {chunks}",
     }
     return "\n".join(f"  {label:<9}{text}" for label, text in rows.items())
+
+
+def _weights_of(info: StreamInfo) -> str:
+    """The model's name as the table of releases has it, also of one that is gone."""
+    return registry.RETIRED.get(info.model_id) or model_name(info.model_id)

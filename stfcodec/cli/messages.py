@@ -21,6 +21,15 @@ def fail(path: str, failure: Failure) -> None:
 
 
 def _line(kind: str, path: str, message: str) -> str:
-    # A path that cannot be printed must not stop the message; it is named once, not twice.
-    name = "" if path == "-" or path in message else f"{click.format_filename(path)}: "
-    return f"stfcodec: {kind}: {name}{message}"
+    """`stfcodec: KIND: PATH: MESSAGE`, one line whatever is in the path; it is named once."""
+    name = click.format_filename(path)  # one that cannot be printed must not stop the message
+    if path == "-":
+        return printable(f"stfcodec: {kind}: {message}")
+    for named in (path, name):
+        message = message.replace(f" {named}: ", ": ", 1) if f" {named}: " in message else message
+    return printable(f"stfcodec: {kind}: {name}: {message}")
+
+
+def printable(text: str) -> str:
+    """Line breaks and other control characters escaped: what a terminal would act on."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

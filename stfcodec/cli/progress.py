@@ -62,7 +62,7 @@ class Progress:
             for note in result.notes:
                 messages.warn(result.job.input, note)
             if self.report.single and not self.as_json:
-                click.echo(_describe(result), err=True)
+                click.echo(messages.printable(_describe(result)), err=True)
 
 
 def _describe(result: Result) -> str:

@@ -203,7 +203,7 @@ def by_id(model_id: int) -> ModelInfo:
 
 def check_quality(quality: float, info: ModelInfo) -> float:
     """`quality` to a thousandth (what a stream stores), in the model's range. Raises UsageError."""
-    quality = round(float(quality), 3)
+    quality = round(_number("quality", quality), 3)
     if not MIN_QUALITY <= quality <= MAX_QUALITY:  # also refuses NaN
         raise UsageError(f"quality {quality:g} is outside {MIN_QUALITY:g}…{MAX_QUALITY:g}")
     if not info.variable_rate and quality != round(quality):
@@ -221,9 +221,17 @@ def check_stored_quality(quality: float, info: ModelInfo) -> float:
 
 def check_effort(effort: int) -> int:
     """`effort`, a whole number in 0…100. Raises UsageError."""
-    if not 0 <= effort <= MAX_EFFORT or effort != int(effort):  # also refuses NaN
-        raise UsageError(f"effort {effort:g} is not a whole number in 0…{MAX_EFFORT}")
-    return int(effort)
+    wanted = _number("effort", effort)
+    if not 0 <= wanted <= MAX_EFFORT or wanted != int(wanted):  # also refuses NaN
+        raise UsageError(f"effort {wanted:g} is not a whole number in 0…{MAX_EFFORT}")
+    return int(wanted)
+
+
+def _number(name: str, value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} {value!r} is not a number") from None
 
 
 def quality_from_lambda(lmbda: float) -> float:
