@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import images
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from stfcodec import imageio
 from stfcodec.errors import ImageError
-from stfcodec.imageio import modes, read_picture
+from stfcodec.imageio import colour, metadata, modes, read_picture
 from stfcodec.limits import Limits
 
 RGB = images.pixels()
@@ -78,8 +80,61 @@ def test_bugs_are_not_taken_for_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TypeError):
         read(Image.fromarray(RGB))
     monkeypatch.undo()
-    monkeypatch.setattr(PngImageFile, "load", lambda self: b"" + 1)
+    monkeypatch.setattr(PngImageFile, "load_prepare", lambda self: b"" + 1)
     assert "damaged" in refusal(images.file(Image.fromarray(RGB), "PNG"))
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        *[(modes, "to_8_bits"), (colour, "stated"), (colour, "profile"), (metadata, "_exif")],
+        *[(metadata, "_without_orientation"), (metadata, "_block")],
+    ],
+)
+@pytest.mark.parametrize(
+    "bug", [lambda: np.zeros(3).reshape(2), lambda: struct.unpack("I", b""), lambda: {}[1]]
+)
+def test_bugs_that_show_in_a_library_are_not_taken_for_damage(
+    module: object, name: str, bug: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, name, lambda *_, **__: bug())
+    with pytest.raises((ValueError, struct.error, KeyError)):
+        read(Image.fromarray(RGB), exif=images.exif(1))
+
+
+@pytest.mark.parametrize("name", ["_descriptive", "save_options"])
+def test_bugs_of_metadata_in_tiff_pass_through(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = read(Image.fromarray(RGB), exif=images.exif(1))
+    data = images.file(Image.fromarray(RGB), "TIFF", exif=b"Exif\0\0" + images.exif(1))
+    monkeypatch.setattr(metadata, name, lambda *_: {}[1])
+    with pytest.raises(KeyError):
+        imageio.write_picture(picture, io.BytesIO(), "TIFF")
+    if name == "_descriptive":
+        with pytest.raises(KeyError):
+            read_picture(data)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF", "JPEG2000", "GIF", "BMP"])
+def test_the_host_has_told_pillow_to_accept_cut_files(
+    format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = images.file(Image.fromarray(RGB), format)
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    for source in (data, Image.open(io.BytesIO(data))):
+        (note,) = read_picture(source).notes
+        assert "LOAD_TRUNCATED_IMAGES" in note
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+    assert read_picture(RGB).notes == ()
+
+
+@pytest.mark.parametrize("format", ["WEBP", "AVIF", "QOI", "JPEG2000"])
+def test_files_that_are_refused_when_cut_whatever_the_host_has_set(
+    format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = images.file(Image.fromarray(images.pixels(64, 64)), format)
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    for end in range(0, len(data) * 9 // 10, 97):
+        refusal(data[:end])
 
 
 def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -237,6 +237,21 @@ def test_transparent_colour() -> None:
     assert np.array_equal(picture.pixels, RGB)
 
 
+@pytest.mark.parametrize(
+    ("mode", "key"),
+    [
+        *[("L", (1, 2, 3)), ("L", b"\1\2"), ("L", "x"), ("L", -1), ("I;16", (1, 2)), ("1", 0.5)],
+        *[("RGB", 7), ("RGB", (1, 2)), ("RGB", (1, 2, "x")), ("P", "x"), ("P", bytes(300))],
+    ],
+)
+def test_transparency_of_no_use_is_left_out(mode: str, key: object) -> None:
+    image = Image.new(mode, (4, 3))
+    image.info["transparency"] = key
+    picture = read_picture(image)
+    assert picture.alpha is None and image.info["transparency"] == key
+    assert f"transparency of no use for mode {mode} left out" in picture.notes
+
+
 @pytest.mark.parametrize("bits", [2, 4, 8, 16])
 def test_transparent_grey_is_in_the_scale_of_the_file(bits: int) -> None:
     levels = np.arange(4 * 4).reshape(4, 4) % (1 << bits)

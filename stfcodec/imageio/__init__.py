@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from stfcodec.errors import ImageError, StreamError
-from stfcodec.imageio import colour, metadata, modes, png
-from stfcodec.imageio.pillow import first_line, open_image, reading
+from stfcodec.imageio import colour, jpeg2000, metadata, modes, png
+from stfcodec.imageio.pillow import first_line, is_pillows, open_image, reading, undecoded
 from stfcodec.imageio.sources import Source, open_source
 from stfcodec.limits import DEFAULT_LIMITS, Limits
 
@@ -35,6 +35,10 @@ _SAVE: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},
 }
+_LENIENT = (
+    "the file may be cut short unnoticed: the host program has set "
+    "PIL.ImageFile.LOAD_TRUNCATED_IMAGES"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +73,11 @@ def read_picture(source: Source, limits: Limits = DEFAULT_LIMITS) -> Picture:
         _check_header(image, limits, notes)
         bits, grey_alpha = modes.bits_per_channel(image), modes.is_grey_with_alpha(image)
         colours = colour.stated(image)
+        if ImageFile.LOAD_TRUNCATED_IMAGES and undecoded(image):
+            notes.append(_LENIENT)
         image.load()
-        blocks = metadata.read(image, limits.metadata, notes)
+        unshown = colours.icc if colours else None
+        blocks = metadata.read(image, limits.metadata, notes, unshown)
         image = modes.to_8_bits(image, bits, notes)
         if grey_alpha:
             image = image.convert("LA")
@@ -95,6 +102,9 @@ def _check_header(image: Image.Image, limits: Limits, notes: list[str]) -> None:
         raise ImageError(f"empty picture ({width}x{height})")
     if why := limits.refuses(width, height):
         raise ImageError(why)
+    fp = undecoded(image)
+    if image.format == "JPEG2000" and fp:
+        jpeg2000.check(fp, image.size)
     frames = getattr(image, "n_frames", 1)
     if image.format == "MPO":  # a camera's photograph, with previews or a second view behind it
         notes.append(f"first of the {frames} pictures in a multi-picture JPEG taken")
@@ -140,6 +150,8 @@ def write_picture(picture: Picture, fp: BinaryIO, format: str = "PNG") -> tuple[
     try:
         image.save(buffer, name, **_SAVE.get(name, {}), **metadata.save_options(blocks, name))
     except Exception as error:  # whatever a plugin raises, the picture does not fit the format
+        if not is_pillows(error):
+            raise
         raise ImageError(f"cannot be written as {name}: {first_line(error)}") from error
     fp.write(buffer.getbuffer())  # outside: a full disk is not the picture's fault
     return notes

@@ -18,7 +18,7 @@ def nclx(fp: IO[bytes]) -> tuple[int, int] | None:
     position = fp.tell()
     try:
         return _of_primary_item(_meta(fp))
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, OverflowError):
         return None
     finally:
         fp.seek(position)
@@ -36,7 +36,7 @@ def _meta(fp: IO[bytes]) -> bytes:
             (size,), start = struct.unpack_from(">Q", head, 8), 16
         if name == b"meta":
             fp.seek(at + start + 4)
-            return fp.read(min(size - start - 4, _LARGEST) if size else _LARGEST)
+            return fp.read(max(0, min(size - start - 4, _LARGEST)) if size else _LARGEST)
         if size < start or size >= 1 << 62:
             break
         at += size

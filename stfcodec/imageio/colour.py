@@ -6,11 +6,14 @@ The code points are those of ITU-T H.273, in PNG's cICP chunk and AVIF's nclx bo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import IO
 
-from PIL import Image, ImageFile
+from PIL import Image
 
-from stfcodec.imageio import icc, png
+from stfcodec.errors import ImageError
+from stfcodec.imageio import bmp, icc, jpeg2000, png
 from stfcodec.imageio.avif import nclx
+from stfcodec.imageio.pillow import undecoded
 
 _D65, _C = (0.3127, 0.3290), (0.310, 0.316)
 _SRGB = (*_D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
@@ -38,12 +41,25 @@ _EXPONENTS = {4: 2.2, 5: 2.8, 8: 1.0}
 _HDR = {16: "PQ", 18: "HLG"}
 _SRGB_EXPONENT = 1 / 0.45455  # how gAMA, a power, says sRGB
 _IDENTITY_MATRIX = 0
+_SAME_EXPONENT = 0.01
+_QOI_COLOURS = 13  # offset of the byte
+_DECODED_JP2 = (None, 16, 17, 18)  # sRGB, grey, and YCbCr that the decoder makes RGB of
+_JP2_CMYK = 12
+_OTHER_JP2 = {
+    **{0: "bi-level", 1: "YCbCr (BT.709)", 3: "YCbCr (BT.601)", 4: "YCbCr (NTSC)"},
+    **{9: "PhotoYCC", 11: "CMY", _JP2_CMYK: "CMYK", 13: "YCCK", 14: "CIELab", 15: "bi-level"},
+    **{19: "CIEJab", 20: "e-sRGB", 21: "ROMM RGB", 22: "YPbPr (60 Hz)", 23: "YPbPr (50 Hz)"},
+    24: "e-sYCC",
+}
 _WHITE_POINT, _PRIMARY_CHROMATICITIES = 318, 319  # TIFF tags
 
 
 @dataclass(frozen=True)
 class Colours:
-    """What a file states, and `where`; `overrules` an ICC profile that it holds too."""
+    """What a file states, and `where`; `overrules` an ICC profile that it holds too.
+
+    `icc` is a profile that Pillow does not show, and then all that is stated.
+    """
 
     where: str
     name: str = "sRGB"
@@ -51,11 +67,12 @@ class Colours:
     curve: tuple[float, ...] = icc.SRGB_CURVE
     trouble: str | None = None
     overrules: bool = False
+    icc: bytes | None = None
 
 
 def stated(image: Image.Image) -> Colours | None:
     """The description in a file of which no pixel is decoded yet; None if there is none."""
-    fp = image.fp if isinstance(image, ImageFile.ImageFile) and image.tile else None
+    fp = undecoded(image)
     if image.format == "AVIF":
         codes = nclx(fp) if fp else None
         return _of_code_points("AVIF nclx", codes[0], codes[1]) if codes else None
@@ -66,7 +83,8 @@ def stated(image: Image.Image) -> Colours | None:
         tags = getattr(image, "tag_v2", {})
         white, rest = tags.get(_WHITE_POINT, _D65), tags.get(_PRIMARY_CHROMATICITIES)
         return _of_numbers("TIFF tags", (*white, *rest), None) if rest else None
-    return None
+    of_file = {"JPEG2000": _of_jpeg_2000, "BMP": _of_bmp, "QOI": _of_qoi}.get(image.format or "")
+    return of_file(fp, image.mode) if of_file and fp else None
 
 
 def profile(
@@ -77,7 +95,7 @@ def profile(
     Of grey pictures, for which primaries mean nothing, only the curve counts. Adds to `notes`
     what was made of the statement.
     """
-    if colours is None or (embedded and not colours.overrules):
+    if colours is None or colours.icc is not None or (embedded and not colours.overrules):
         return embedded
     if colours.trouble:
         instead = "those of the ICC profile" if embedded else "sRGB"
@@ -127,6 +145,41 @@ def _of_older_chunks(image: Image.Image) -> Colours | None:
         name for name, there in (("cHRM", chromaticities), ("gAMA", gamma is not None)) if there
     )
     return _of_numbers(f"PNG {where}", chromaticities or _SRGB, gamma)
+
+
+def _of_jpeg_2000(fp: IO[bytes], mode: str) -> Colours | None:
+    found = jpeg2000.colours(fp)
+    if isinstance(found, bytes):
+        if found[16:20] == b"CMYK" and mode != "CMYK":
+            raise ImageError("JPEG 2000 of inks by its ICC profile (CMYK): convert it to RGB first")
+        return Colours("JP2 colr", icc=found)
+    if found in _DECODED_JP2 or (found == _JP2_CMYK and mode == "CMYK"):
+        return None
+    name = _OTHER_JP2.get(found, f"colour space {found}")
+    return Colours("JP2 colr", trouble=f"{name} stated by JP2 colr is not supported")
+
+
+def _of_bmp(fp: IO[bytes], mode: str) -> Colours | None:
+    found = bmp.stated(fp)
+    if found is None:
+        return None
+    if isinstance(found, bytes):
+        return Colours("BMP header", icc=found)
+    if isinstance(found, str):
+        return Colours("BMP header", trouble=found)
+    if found.exponents and max(found.exponents) - min(found.exponents) > _SAME_EXPONENT:
+        return Colours("BMP header", trouble="BMP whose channels have unlike curves")
+    gamma = 1 / found.exponents[0] if found.exponents and found.exponents[0] else None
+    return _of_numbers("BMP header", found.chromaticities or _SRGB, gamma)
+
+
+def _of_qoi(fp: IO[bytes], mode: str) -> Colours | None:
+    """Linear light is noted and not believed: Pillow's own writer states it of any picture."""
+    position = fp.tell()
+    fp.seek(_QOI_COLOURS)
+    linear = fp.read(1) == b"\1"
+    fp.seek(position)
+    return Colours("QOI header", trouble="linear light stated by QOI header") if linear else None
 
 
 def _of_numbers(where: str, chromaticities: tuple[float, ...], gamma: float | None) -> Colours:

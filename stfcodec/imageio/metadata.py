@@ -7,7 +7,9 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin
+
+from stfcodec.imageio.pillow import is_pillows
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -20,6 +22,7 @@ _UPRIGHT = {
 }
 _PREFIX = b"Exif\0\0"
 _XMP_TAG = 700
+_ICC_HEADER = 128  # bytes
 _RAW_EXIF = "Raw profile type exif"
 _Base, _IFD = ExifTags.Base, ExifTags.IFD
 
@@ -28,6 +31,10 @@ _DESCRIPTIVE = (
     *(_Base.ImageDescription, _Base.Make, _Base.Model, _Base.Software, _Base.DateTime),
     *(_Base.Artist, _Base.Copyright),
 )
+
+
+class _UnreadableError(Exception):
+    """An EXIF block breaks the rules of its format."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +47,12 @@ class Metadata:
     upright: Image.Transpose | None
 
 
-def read(image: Image.Image, limit: int, notes: list[str]) -> Metadata:
+def read(
+    image: Image.Image, limit: int, notes: list[str], profile: bytes | None = None
+) -> Metadata:
     """Take the blocks of a loaded image; adds what could not be carried to `notes`.
 
-    Blocks of more than `limit` bytes are left out.
+    Blocks of more than `limit` bytes are left out. `profile` is one that Pillow does not show.
     """
     info = image.info
     exif, orientation = None, 1
@@ -51,10 +60,11 @@ def read(image: Image.Image, limit: int, notes: list[str]) -> Metadata:
         orientation = image.getexif().get(_Base.Orientation, 1)  # XMP's, if EXIF has none
         exif = _without_orientation(_exif(image), rotated=orientation in _UPRIGHT)
     except Exception as error:  # a bad block, on which Pillow raises anything, spoils no picture
-        notes.append(f"unreadable EXIF left out ({type(error).__name__})")
-    icc = _block("ICC profile", info.get("icc_profile"), limit, notes)
-    if image.mode in ("CMYK", "LAB"):
-        icc = None  # it describes inks, not the RGB that they become
+        if not isinstance(error, _UnreadableError) and not is_pillows(error):
+            raise
+        notes.append("unreadable EXIF left out")
+    # Inks have a profile that does not describe the RGB that they become.
+    icc = None if image.mode in ("CMYK", "LAB") else _profile(image, profile, limit, notes)
     xmp = _block("XMP", info.get("xmp"), limit, notes)
     if xmp:
         xmp = re.sub(rb"(tiff:Orientation(?:>|=[\"']))[2-8]", rb"\g<1>1", xmp)
@@ -83,16 +93,43 @@ def _block(name: str, value: object, limit: int, notes: list[str]) -> bytes | No
     return block
 
 
+def _profile(image: Image.Image, found: bytes | None, limit: int, notes: list[str]) -> bytes | None:
+    """The ICC profile, unless it has fewer bytes than it states.
+
+    Where a file's is damaged, Pillow gives none at all under its name.
+    """
+    profile = image.info.get("icc_profile") or found
+    stated = isinstance(image, ImageFile.ImageFile) and "icc_profile" in image.info
+    if not profile and (stated or found is not None):
+        notes.append("unreadable ICC profile left out")
+    icc = _block("ICC profile", profile, limit, notes)
+    length = int.from_bytes(icc[:4], "big") if icc and icc[36:40] == b"acsp" else 0
+    if icc and len(icc) < max(_ICC_HEADER, length):
+        notes.append("ICC profile that is cut short left out")
+        return None
+    return icc
+
+
 def _exif(image: Image.Image) -> bytes:
     if image.format == "TIFF":
-        exif = _descriptive(image.getexif()).tobytes()
+        exif: object = _descriptive(image.getexif()).tobytes()
     elif "exif" in image.info:
         exif = image.info["exif"]
     else:
-        exif = bytes.fromhex("".join(image.info.get(_RAW_EXIF, "").split("\n")[3:]))
+        exif = _of_text(str(image.info.get(_RAW_EXIF, "")))
+    if not isinstance(exif, bytes):  # the host program may have put anything there
+        raise _UnreadableError
     while exif.startswith(_PREFIX):
         exif = exif[len(_PREFIX) :]
     return exif
+
+
+def _of_text(text: str) -> bytes:
+    """The block in the hexadecimal digits that follow three lines of text."""
+    try:
+        return bytes.fromhex("".join(text.split("\n")[3:]))
+    except ValueError as error:
+        raise _UnreadableError from error
 
 
 def _without_orientation(exif: bytes, rotated: bool) -> bytes | None:
@@ -103,12 +140,8 @@ def _without_orientation(exif: bytes, rotated: bool) -> bytes | None:
     """
     if not exif:
         return None
-    order = {b"II": "<", b"MM": ">"}[exif[:2]]
-    (start,) = struct.unpack_from(order + "I", exif, 4)
-    (count,) = struct.unpack_from(order + "H", exif, start)
+    order, start, count = _first_directory(exif)
     first, end = start + 2, start + 2 + 12 * count
-    if end > len(exif):
-        raise ValueError("directory beyond the end")
     entries = [exif[at : at + 12] for at in range(first, end, 12)]
     tag = struct.pack(order + "H", _Base.Orientation)
     kept = [entry for entry in entries if not entry.startswith(tag)]
@@ -117,6 +150,21 @@ def _without_orientation(exif: bytes, rotated: bool) -> bytes | None:
         return None
     directory = struct.pack(order + "H", len(kept)) + b"".join(kept) + link
     return exif[:start] + directory.ljust(2 + 12 * count + 4, b"\0") + exif[end + 4 :]
+
+
+def _first_directory(exif: bytes) -> tuple[str, int, int]:
+    """Byte order, offset, and how many entries it has."""
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None:
+        raise _UnreadableError
+    try:
+        (start,) = struct.unpack_from(order + "I", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, start)
+    except struct.error as error:
+        raise _UnreadableError from error
+    if start + 2 + 12 * count > len(exif):
+        raise _UnreadableError
+    return order, start, count
 
 
 def _descriptive(exif: Image.Exif) -> Image.Exif:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageFile, TiffImagePlugin
 
 from stfcodec.errors import ImageError
+from stfcodec.imageio import jpeg2000
 
 _TARGETS = {
     **{"1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA"},
@@ -29,10 +30,7 @@ def bits_per_channel(image: Image.Image) -> int:
     if not isinstance(image, ImageFile.ImageFile) or not image.tile:
         return 16 if image.mode.startswith("I;16") else 8
     if image.format == "JPEG2000":
-        head = _head(image)
-        size_marker = head.find(b"\xff\x4f\xff\x51")
-        depth = head[size_marker + 42 : size_marker + 43]
-        return (depth[0] & 127) + 1 if size_marker >= 0 and depth else 8
+        return jpeg2000.bits_per_channel(image.fp) if image.fp else 8
     if image.format == "AVIF":
         head = _head(image)
         configuration = head.find(b"av1C")
@@ -78,6 +76,7 @@ def to_8_bits(image: Image.Image, bits: int, notes: list[str]) -> Image.Image:
         raise ImageError(f"{bits}-bit colour JPEG 2000: convert it to 8 bits or to PNG first")
     if bits > 8:
         notes.append(f"{bits} bits per channel reduced to 8")
+    image = _with_usable_key(image, notes)
     key = image.info.get("transparency")
     if deep or (mode == "L" and key is not None):
         return _grey(image, bits, key)
@@ -91,6 +90,34 @@ def to_8_bits(image: Image.Image, bits: int, notes: list[str]) -> Image.Image:
             raise ImageError("16-bit RGB with one transparent colour: save with an alpha channel")
         target += "A"
     return image if mode == target else image.convert(target)
+
+
+def _with_usable_key(image: Image.Image, notes: list[str]) -> Image.Image:
+    """The image, without what it says of transparency if that is of no use for its mode.
+
+    A host program may put anything there.
+    """
+    key = image.info.get("transparency")
+    if key is None or _is_usable(key, image.mode):
+        return image
+    notes.append(f"transparency of no use for mode {image.mode} left out")
+    image = image.copy()
+    del image.info["transparency"]
+    return image
+
+
+def _is_usable(key: object, mode: str) -> bool:
+    if mode == "P" and isinstance(key, bytes):
+        return len(key) <= 256
+    if mode == "RGB":
+        return isinstance(key, tuple) and len(key) == 3 and all(_is_level(level) for level in key)
+    if mode in ("1", "L", "P") or mode.startswith("I"):
+        return _is_level(key)
+    return True  # nobody asks
+
+
+def _is_level(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value <= 0xFFFF
 
 
 def _grey(image: Image.Image, bits: int, key: int | None) -> Image.Image:
@@ -113,7 +140,7 @@ def _grey(image: Image.Image, bits: int, key: int | None) -> Image.Image:
 
 def _from_cmyk(image: Image.Image, notes: list[str]) -> Image.Image:
     profile = image.info.get("icc_profile")
-    if not profile:
+    if not isinstance(profile, bytes) or not profile:
         notes.append("CMYK without a profile converted to RGB: colours may be off")
         return image.convert("RGB")
     try:

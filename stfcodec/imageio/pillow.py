@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from PIL import (  # importing registers the formats, which two threads must not do at once
     AvifImagePlugin,  # noqa: F401
@@ -28,7 +28,6 @@ from stfcodec.imageio.tiff import TiffReader
 
 # Photographs and drawings only: Pillow also opens what runs an interpreter (EPS) or is no picture.
 READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "AVIF", "GIF", "BMP", "PPM", "JPEG2000", "QOI", "TGA")
-_PACKAGE = __name__.partition(".")[0]
 
 
 def open_image(fp: BinaryIO, formats: Sequence[str] = READABLE) -> ImageFile.ImageFile:
@@ -60,13 +59,18 @@ def open_image(fp: BinaryIO, formats: Sequence[str] = READABLE) -> ImageFile.Ima
     raise ImageError(trouble)
 
 
+def undecoded(image: Image.Image) -> IO[bytes] | None:
+    """The open file of an image of which no pixel is decoded yet; None for all others."""
+    return image.fp if isinstance(image, ImageFile.ImageFile) and image.tile else None
+
+
 @contextmanager
 def reading() -> Iterator[None]:
     """Everything that Pillow raises on bad input becomes ImageError.
 
-    What this package itself raises is a bug and passes through. So does a warning that the host
-    program has turned into an error: the warning filters are the host's, and a picture that
-    Pillow warns of is not refused for it.
+    What this package raises itself, or a library that it calls, is a bug and passes through. So
+    does a warning that the host program has turned into an error: the warning filters are the
+    host's, and a picture that Pillow warns of is not refused for it.
     """
     try:
         yield
@@ -77,20 +81,22 @@ def reading() -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise ImageError(f"over the limit of Pillow: {first_line(error)}") from error
     except Exception as error:  # on damaged files plugins raise nearly every built-in error
-        if _is_our_own(error):
-            raise
         if isinstance(error, OSError) and error.strerror:
             raise ImageError(f"cannot be read: {error.strerror}") from error
+        if not isinstance(error, OSError) and not is_pillows(error):
+            raise
         raise ImageError(f"damaged or cut short: {first_line(error)}") from error
 
 
-def _is_our_own(error: Exception) -> bool:
-    """Whether the innermost frame of the traceback is in this package, not in Pillow."""
+def is_pillows(error: Exception) -> bool:
+    """Whether a frame of Pillow lies between the block that catches an error and its cause."""
     trace = error.__traceback__
-    while trace and trace.tb_next:
+    while trace:
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] == "PIL":
+            return True
         trace = trace.tb_next
-    module = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
-    return module.partition(".")[0] == _PACKAGE and not isinstance(error, OSError)
+    return False
 
 
 def first_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
 from typing import IO
@@ -13,6 +14,9 @@ from stfcodec.errors import ImageError
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _DIRECTORIES = 32  # looked at in one file
 _ENTRIES = 4096
+_LENGTHS = dict.fromkeys((1, 2, 6, 7), 1) | {3: 2, 8: 2, 4: 4, 9: 4, 11: 4, 13: 4}
+_LENGTHS |= dict.fromkeys((5, 10, 12, 16, 17, 18), 8)
+_BLOCKS = {34675: "ICC profile", 700: "XMP"}
 _FORMATS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
@@ -42,13 +46,15 @@ class _Layout:
     def directory(self, fp: IO[bytes], at: int) -> tuple[Tags, int]:
         """The unsigned integers of the tags of `_READ`, and the offset of the next directory.
 
-        Unreadable values are left out.
+        Unreadable values are left out. Of the tags of `_BLOCKS` the end in the file is told.
         """
         count = self._number(fp, at, "Q" if self.big else "H")
         first, step, inline = (at + 8, 20, 8) if self.big else (at + 2, 12, 4)
         tags: Tags = {}
         for entry in range(first, first + step * min(count, _ENTRIES), step):
             tag, kind = self._numbers(fp, entry, "HH")
+            if tag in _BLOCKS:
+                tags[tag] = (self._end(fp, entry, kind),)
             if tag not in _READ or kind not in _FORMATS:
                 continue
             amount = self._number(fp, entry + 4, "Q" if self.big else "I")
@@ -63,6 +69,14 @@ class _Layout:
             except (struct.error, OverflowError, ValueError):
                 continue
         return tags, self._number(fp, first + step * count, "Q" if self.big else "I")
+
+    def _end(self, fp: IO[bytes], entry: int, kind: int) -> int:
+        """Where the value of an entry ends, behind any file if it is of no known kind."""
+        size, inline = ("Q", 8) if self.big else ("I", 4)
+        length = _LENGTHS.get(kind, 1 << 64) * self._number(fp, entry + 4, size)
+        if length <= inline:
+            return 0
+        return self._number(fp, entry + 4 + inline, size) + length
 
     def _numbers(self, fp: IO[bytes], at: int, format: str) -> tuple[int, ...]:
         fp.seek(at)
@@ -85,6 +99,8 @@ def check(fp: IO[bytes], notes: list[str], by_pillow_alone: bool = False) -> Non
         head = fp.read(16)
         layout = _Layout("<" if head[:2] == b"II" else ">", b"+" in head[2:4])
         directories = _directories(fp, layout, head)
+        fp.seek(0, os.SEEK_END)
+        file_end = fp.tell()
     finally:
         fp.seek(position)
     if not directories:
@@ -97,6 +113,8 @@ def check(fp: IO[bytes], notes: list[str], by_pillow_alone: bool = False) -> Non
     alpha = first.get(_EXTRA_SAMPLES, ())[:1] in {(1,), (2,)}
     if spare := len(first.get(_EXTRA_SAMPLES, ())) - alpha:
         notes.append(f"not carried: extra channels of the TIFF ({spare})")
+    cut = [name for tag, name in _BLOCKS.items() if first.get(tag, (0,))[0] > file_end]
+    notes.extend(f"unreadable {name} left out" for name in cut)
 
 
 def _directories(fp: IO[bytes], layout: _Layout, head: bytes) -> list[Tags]:
