@@ -24,7 +24,7 @@ class Release(NamedTuple):
 RELEASES: tuple[Release, ...] = (
     Release("wacnn-lite", "39c281b3", "0.1.0", preview=True),
     Release("stf-lite", "970972c9", "0.1.0", preview=True),
-    Release("wacnn-lite", "af569035", "0.2.0", preview=True),
+    Release("wacnn-lite", "665f38d4", "0.2.0", preview=True),
     Release("stf-lite", "9540c63e", "0.2.0", preview=True),
 )
 
