@@ -55,15 +55,15 @@ def encode(
     info = registry.by_name(model)
     quality = registry.check_quality(quality, info)
     effort = registry.check_effort(effort)
+    if not isinstance(target, Target | None):
+        raise UsageError(f"{target!r} is no target: give stfcodec.Target(kind, value)")
     picture = image if isinstance(image, Picture) else imageio.read_picture(image, limits)
     _check(picture, limits)
     codec = codec_for(info, quality, device, _path(weights), searches=effort > 0)
-    if target is not None and not isinstance(target, Target):
-        raise UsageError(f"{target!r} is no target: give stfcodec.Target(kind, value)")
-    if target is not None:
-        stream = encode_to(codec, picture, target, effort)
-    else:
+    if target is None:
         stream = codec.encode(picture, quality, effort)
+    else:
+        stream = encode_to(codec, picture, target, effort)
     data = container.write(stream)
     if verify:
         codec.verify(container.read(data, limits))

@@ -128,6 +128,13 @@ def written(state: dict[str, torch.Tensor], path: Path) -> Path:
     return path
 
 
+def assert_refused(state: dict[str, torch.Tensor], folder: Path, match: str) -> None:
+    """A file with these tensors does not load; the error says `match`."""
+    path = written(state, folder / "stf-lite.safetensors")
+    with pytest.raises(WeightsError, match=match):
+        weights.load(LITE, path)
+
+
 @pytest.mark.parametrize(
     "name, value",
     [
@@ -142,9 +149,9 @@ def test_values_that_are_not_finite_are_refused(
 ) -> None:
     broken = embedded[name].clone()
     broken.view(-1)[3] = value
-    path = written(embedded | {name: broken}, tmp_path / "stf-lite.safetensors")
-    with pytest.raises(WeightsError, match=rf"damaged weights file \({name} is not finite"):
-        weights.load(LITE, path)
+    assert_refused(
+        embedded | {name: broken}, tmp_path, rf"damaged weights file \({name} is not finite"
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,9 +162,7 @@ def test_too_few_coding_tables_are_refused(
 ) -> None:
     names = [f"{prior}.{n}" for n in ("_quantized_cdf", "_cdf_length", "_offset")]
     cut = {name: embedded[name][:-1].contiguous() for name in names}
-    path = written(embedded | cut, tmp_path / "stf-lite.safetensors")
-    with pytest.raises(WeightsError, match=rf"\d+ coding tables of {what}, not \d+"):
-        weights.load(LITE, path)
+    assert_refused(embedded | cut, tmp_path, rf"\d+ coding tables of {what}, not \d+")
 
 
 def test_coding_tables_that_do_not_rise_are_refused(
@@ -166,18 +171,18 @@ def test_coding_tables_that_do_not_rise_are_refused(
     name = "gaussian_conditional._quantized_cdf"
     broken = embedded[name].clone()
     broken[5, 1], broken[5, 2] = broken[5, 2].clone(), broken[5, 1].clone()
-    path = written(embedded | {name: broken}, tmp_path / "stf-lite.safetensors")
-    with pytest.raises(WeightsError, match="does not rise strictly"):
-        weights.load(LITE, path)
+    assert_refused(embedded | {name: broken}, tmp_path, "does not rise strictly")
 
 
 def test_sums_that_could_be_inexact_are_refused(
     embedded: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     name = "integer.first.bias"
-    path = written(embedded | {name: embedded[name] | 1 << 30}, tmp_path / "stf-lite.safetensors")
-    with pytest.raises(WeightsError, match=r"stf-lite\.safetensors: damaged.*not be exact"):
-        weights.load(LITE, path)
+    assert_refused(
+        embedded | {name: embedded[name] | 1 << 30},
+        tmp_path,
+        r"stf-lite\.safetensors: damaged.*not be exact",
+    )
 
 
 def test_a_file_replaced_meanwhile_is_read_anew(
@@ -257,9 +262,7 @@ def test_parameters_of_other_types_are_refused(
     dtype: torch.dtype, embedded: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     name = "g_s.last.weight"
-    path = written(embedded | {name: embedded[name].to(dtype)}, tmp_path / "stf-lite.safetensors")
-    with pytest.raises(WeightsError, match=f"{name} is {dtype}"):
-        weights.load(LITE, path)
+    assert_refused(embedded | {name: embedded[name].to(dtype)}, tmp_path, f"{name} is {dtype}")
 
 
 def test_parameters_in_bfloat16_are_weights(
@@ -274,9 +277,9 @@ def test_parameters_in_bfloat16_are_weights(
 def test_absurd_scales_are_refused(
     name: str, embedded: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
-    path = written(embedded | {name: embedded[name] * 0 + 6e4}, tmp_path / "stf-lite.safetensors")
-    with pytest.raises(WeightsError, match=f"{name} is beyond all scale"):
-        weights.load(LITE, path)
+    assert_refused(
+        embedded | {name: embedded[name] * 0 + 6e4}, tmp_path, f"{name} is beyond all scale"
+    )
 
 
 @pytest.mark.parametrize("prior", ["gaussian_conditional", "entropy_bottleneck"])
@@ -289,9 +292,7 @@ def test_missing_coding_tables_are_not_made_anew(
     state = {k: v for k, v in embedded.items() if k != name}
     if empty:
         state[name] = torch.empty((0, 0), dtype=torch.int32)
-    path = written(state, tmp_path / "stf-lite.safetensors")
-    with pytest.raises(WeightsError, match=f"{name} is missing"):
-        weights.load(LITE, path)
+    assert_refused(state, tmp_path, f"{name} is missing")
 
 
 @pytest.mark.parametrize("kind", ["sparse", "meta", "gradient"])

@@ -26,7 +26,7 @@ def _line(kind: str, path: str, message: str) -> str:
     if path == "-":
         return printable(f"stfcodec: {kind}: {message}")
     for named in (path, name):
-        message = message.replace(f" {named}: ", ": ", 1) if f" {named}: " in message else message
+        message = message.replace(f" {named}: ", ": ", 1)
     return printable(f"stfcodec: {kind}: {name}: {message}")
 
 
