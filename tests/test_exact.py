@@ -316,13 +316,16 @@ def test_cuda_gives_the_same_integers(model: CompressionModel, carrier: str) -> 
 
 
 @on_cuda
-def test_cuda_and_cpu_read_each_other_s_streams(path: Path) -> None:
+def test_cuda_and_cpu_read_each_other_s_streams(lite_path: Path) -> None:
     """Whole streams, coded with --device cuda and cpu; then with the entropy networks on CUDA."""
-    streams = [stfcodec.encode(crop((192, 256)), "wacnn-lite", 4, d, path) for d in ("cuda", "cpu")]
+    pixels = crop((192, 256))
+    streams = [stfcodec.encode(pixels, LITE.name, 4, d, lite_path) for d in ("cuda", "cpu")]
     for data in streams:
-        a, b = (np.asarray(stfcodec.decode(data, d, path)).astype(int) for d in ("cuda", "cpu"))
+        a, b = (
+            np.asarray(stfcodec.decode(data, d, lite_path)).astype(int) for d in ("cuda", "cpu")
+        )
         assert abs(a - b).max() <= 2
-    model = weights.load(INFO, path)
+    model = weights.load(LITE, lite_path)
     read = [container.read(s) for s in streams]
     on_cpu = crosscheck.decode(model, read, torch.contiguous_format)
     model.integer.to("cuda").prepare()

@@ -113,7 +113,7 @@ def test_planes_are_kept() -> None:
 def test_effort_pays_on_cuda() -> None:
     pixels = crop(256, 256)
     plain, searched = (stfcodec.encode(pixels, quality=5, device="cuda", effort=e) for e in (0, 3))
-    assert bits(pixels, searched, 5) < 0.97 * bits(pixels, plain, 5)
+    assert bits(pixels, searched, 5) < 0.98 * bits(pixels, plain, 5)
 
 
 def test_the_slope_becomes_rounding() -> None:

@@ -15,10 +15,12 @@ from torch import nn
 from stfcodec.errors import UsageError, WeightsError
 from stfcodec.models import registry, weights
 from stfcodec.models.build import build
+from stfcodec.train import loop, replay
 from stfcodec.train.arena import Arena
 from stfcodec.train.data import CropSampler, divide, load_photographs, middle_crops
 from stfcodec.train.loop import CHECKPOINT, CURVE, LOG, TRAINING, TRUNK, Settings, Trainer
 from stfcodec.train.loss import balance, flat_blocks, lambdas_of, rate_distortion
+from stfcodec.train.replay import Replay
 from stfcodec.train.soap import Soap, _rotate
 from stfcodec.train.start import start
 from stfcodec.train.synthetic import paste_flat, synthetic_pictures
@@ -179,10 +181,40 @@ def test_bad_settings_are_refused(photographs: Path, tmp_path: Path) -> None:
         Trainer(settings(photographs, model="wacnn"), tmp_path)
 
 
+@pytest.mark.parametrize("lost", [1e4, float("nan")])
+def test_a_run_that_diverges_goes_back(
+    lost: float, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_SHOW", 0.0)
+    monkeypatch.setattr(loop, "_ENOUGH_STEPS", 1)
+    trainer = Trainer(settings(photographs, steps=6), tmp_path)
+    step, rates = trainer.train_step, []
+
+    def diverging(decaying: bool) -> torch.Tensor:
+        rates.append(trainer._rate() / min(1, (trainer.step + 1) / 200))
+        means = step(decaying)
+        if len(rates) == 4:
+            trainer.arena.values.fill_(lost)
+            means[0] = lost
+        return means
+
+    monkeypatch.setattr(trainer, "train_step", diverging)
+    said: list[str] = []
+    trainer.run(said.append, save_every=0, exports=False)
+    assert sum("diverged" in line for line in said) == 1
+    assert trainer.step == 6  # the fourth was taken twice
+    assert len(rates) == 7
+    assert rates[4] == rates[3] / 2
+    assert trainer.arena.values.abs().max() < 100
+
+
 @needs_cuda
-def test_a_step_waits_for_nothing_on_cuda(photographs: Path, tmp_path: Path) -> None:
-    trainer = Trainer(settings(photographs, device="cuda", bf16=True), tmp_path)
-    for _ in range(2):
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+@pytest.mark.parametrize("model", LITE)
+def test_a_step_waits_for_nothing_on_cuda(model: str, photographs: Path, tmp_path: Path) -> None:
+    chosen = settings(photographs, model=model, device="cuda", bf16=True)
+    trainer = Trainer(chosen, tmp_path)
+    for _ in range(5):  # called, then captured, then replayed
         trainer.train_step(False)
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -190,6 +222,22 @@ def test_a_step_waits_for_nothing_on_cuda(photographs: Path, tmp_path: Path) -> 
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert trainer.arena.values.isfinite().all()
+
+
+@needs_cuda
+def test_replayed_steps_are_the_steps_on_cuda(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same crops, noise and updates whether operations are launched or replayed."""
+    found = []
+    for warm_up in (3, 100):
+        monkeypatch.setattr(replay, "_WARM_UP", warm_up)
+        chosen = settings(photographs, device="cuda", bf16=False)
+        trainer = Trainer(chosen, tmp_path / str(warm_up))
+        losses = [trainer.train_step(False)[0].item() for _ in range(12)]
+        found.append(losses)
+    assert len(set(found[0])) == 12
+    assert found[0] == pytest.approx(found[1], rel=2e-2)
 
 
 # ------------------------------------------------------------------------------- optimiser
@@ -213,7 +261,7 @@ def test_soap_sees_directions_that_adam_does_not() -> None:
         generator.manual_seed(1)
         model = _Regression()
         arena = Arena(model)
-        optimiser = Soap(arena, largest=largest, renew=10, statistics=2)
+        optimiser = Soap(arena, Replay(generator), largest=largest, renew=10, statistics=2)
         for step in range(300):
             x = torch.randn(64, 16, generator=generator) @ mixing.T
             arena.gradients.zero_()
@@ -248,7 +296,7 @@ def test_soap_turns_every_shape_of_layer_and_back() -> None:
     model = nn.Sequential(nn.Linear(5, 6), nn.Conv2d(5, 6, 3), nn.Conv2d(4, 40, 3))
     arena = Arena(model)
     before = arena.values.clone()
-    optimiser = Soap(arena, largest=32)
+    optimiser = Soap(arena, Replay(torch.Generator()), largest=32)
     arena.gradients.copy_(before)
     optimiser.step(0.1)
     for m, sides in zip(arena.matrices, optimiser.sides, strict=True):

@@ -80,11 +80,11 @@ class WindowAttention(nn.Module):
 
 
 @lru_cache(maxsize=8)
-def _edge_masks(window: int, shift: int) -> tuple[Tensor, Tensor]:
+def _edge_masks(window: int, shift: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """What is added to the logits in the last row and in the last column of shifted windows, where
     the shift brought opposite edges of the map together: (window², window²) float32, −100 where
     query and key come from different edges, else 0."""
-    far = torch.arange(window) >= window - shift
+    far = torch.arange(window, device=device) >= window - shift
     rows, cols = far.repeat_interleave(window), far.repeat(window)
     below, beside = (-100.0 * (a[:, None] ^ a) for a in (rows, cols))
     return below, beside
@@ -98,8 +98,9 @@ def _edges(grid: Tensor) -> tuple[Tensor, Tensor]:
 
 def _mask_edges(logits: Tensor, window: int) -> None:
     """In place."""
-    for edge, mask in zip(_edges(logits), _edge_masks(window, window // 2), strict=True):
-        edge += mask.to(logits)
+    masks = _edge_masks(window, window // 2, logits.device)
+    for edge, mask in zip(_edges(logits), masks, strict=True):
+        edge += mask.to(logits.dtype)
 
 
 def _drop_denormals(weights: Tensor) -> None:

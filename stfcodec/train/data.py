@@ -52,6 +52,19 @@ def divide(photographs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     return [p for i, p in enumerate(photographs) if i % HELD_OUT != HELD_OUT - 1], held
 
 
+def shrink(photographs: list[Tensor], scale: float, smallest: int) -> list[Tensor]:
+    """(H, W, 3) uint8, `scale` times as high and wide, of those that are then still `smallest`."""
+
+    def resize(p: Tensor) -> Tensor:
+        size = round(p.shape[1] * scale), round(p.shape[0] * scale)
+        image = Image.fromarray(p.numpy()).resize(size, Image.Resampling.LANCZOS)
+        return torch.from_numpy(np.array(image))
+
+    chosen = [p for p in photographs if round(min(p.shape[:2]) * scale) >= smallest]
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(resize, chosen))
+
+
 class CropSampler:
     """Random crops, flipped at random; photographs are drawn in proportion to their area.
 

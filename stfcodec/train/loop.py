@@ -35,8 +35,10 @@ from stfcodec.train.data import (
     divide,
     load_photographs,
     middle_crops,
+    shrink,
 )
 from stfcodec.train.loss import balance, lambdas_of, rate_distortion, spread_qualities
+from stfcodec.train.replay import Replay
 from stfcodec.train.soap import Soap
 from stfcodec.train.start import start as start_from
 from stfcodec.train.synthetic import paste_flat, synthetic_pictures
@@ -48,10 +50,16 @@ _QUALITIES = len(registry.LAMBDAS)
 _FLOAT_EVERY = 8
 """Every so many steps of the decay run in float32: weights that only ever met bfloat16 settle on
 how it rounds, and most machines decode in float32."""
+_RENEW = {"cpu": 25, "cuda": 100}
+"""Steps between two looks at SOAP's bases. A look takes as long as 9 steps on a GPU."""
+_DIVERGED, _ENOUGH_STEPS = 2.0, 8
+"""A line of the log that means so many steps and so many times the lowest loss is of a model that
+is lost."""
 _SPIKE = 8.0
 """A gradient this many times its usual norm is not followed: one such step costs minutes."""
 _SHOW = 30.0
 """Seconds between two lines of the log."""
+_COUNTERS = "step", "elapsed", "pixels", "lowest", "slower"
 _VALIDATION_CROPS, _VALIDATION_SIDE = 24, 256
 _START_CROPS = 128
 
@@ -75,6 +83,9 @@ class Settings:
     """Crop size during the decay, at the same number of pixels a step."""
     synthetic: float = 0.04
     """Share of the crops that come from pictures drawn, not photographed."""
+    shrunk: float = 0.0
+    """Photographs are trained on at this scale too (0: at their own alone): what was lossy is
+    sharper when smaller."""
     flat: float = 0.15
     """Share of the crops on which a rectangle of one colour is pasted."""
     flat_weight: float = 6.0
@@ -121,9 +132,12 @@ class Trainer:
         smallest = max(settings.crop, settings.decay_crop)
         photographs = load_photographs(Path(settings.data), smallest, settings.limit)
         self.photographs, held_out = divide(photographs)
-        area = sum(p.shape[0] * p.shape[1] for p in self.photographs)
+        sources = [*self.photographs]
+        if settings.shrunk:
+            sources += shrink(self.photographs, settings.shrunk, smallest)
+        area = sum(p.shape[0] * p.shape[1] for p in sources)
         drawn = round(settings.synthetic * area / (smallest * 2) ** 2)
-        pictures = [*self.photographs, *synthetic_pictures(drawn, 2 * smallest)]
+        pictures = [*sources, *synthetic_pictures(drawn, 2 * smallest)]
         self.sampler = CropSampler(pictures, self.device, settings.seed)
         self.held_out = middle_crops(held_out, _VALIDATION_SIDE, _VALIDATION_CROPS).to(self.device)
         self.model = build(self.info)
@@ -136,10 +150,14 @@ class Trainer:
         self.arena = Arena(self.model)
         self.average = self.arena.values.clone()
         largest = {"adam": 0, "soap": 320}[settings.optimiser]
-        self.optimiser = Soap(self.arena, largest=largest)
+        self.replay = Replay(self.sampler.generator)
+        renew = _RENEW.get(self.device.type, 25)
+        self.optimiser = Soap(self.arena, self.replay, largest=largest, renew=renew)
         self.step, self.elapsed, self.pixels = 0, 0.0, 0
         self.usual = torch.zeros((), device=self.device)
         """The usual norm of the gradients; 0 until the first step."""
+        self.lowest, self.slower = math.inf, 1.0
+        """Loss of the best line of the log; what the rate is multiplied by since a divergence."""
         if (folder / CHECKPOINT).exists():
             self._resume(folder / CHECKPOINT)
         self.run_model = (
@@ -158,7 +176,7 @@ class Trainer:
         s = self.settings
         warm = min(1.0, (self.step + 1) / s.warmup)
         left = max(0.0, 1 - self.progress) / s.decay
-        return s.rate * warm * min(1.0, left)
+        return self.slower * s.rate * warm * min(1.0, left)
 
     # ------------------------------------------------------------------------------ steps
 
@@ -183,6 +201,8 @@ class Trainer:
             report(f"no {CURVE}: matplotlib is not installed")
 
     def _train(self, report: Callable[[str], object], save_every: float) -> None:
+        if not (self.folder / CHECKPOINT).exists():
+            self.save(self.folder / CHECKPOINT)
         last = saved = shown = time.monotonic()
         sums, steps, seen = torch.zeros(4, device=self.device), 0, self.pixels
         while self.progress < 1:
@@ -196,6 +216,10 @@ class Trainer:
             if now - shown < _SHOW and self.progress < 1:
                 continue
             means = (sums / steps).tolist()  # waits for the device
+            self.lowest = min(self.lowest, means[0])
+            if steps >= _ENOUGH_STEPS and not means[0] < _DIVERGED * self.lowest:
+                self._fall_back()
+                report(f"diverged at loss {means[0]:.3g}: back to step {self.step}, half the rate")
             now = time.monotonic()
             speed = (self.pixels - seen) / 1e6 / (now - shown)
             validation = None
@@ -207,17 +231,30 @@ class Trainer:
             sums, steps, seen, shown = torch.zeros_like(sums), 0, self.pixels, time.monotonic()
 
     def train_step(self, decaying: bool) -> Tensor:
-        """One optimiser step. Returns (loss, bpp, mse, gradient norm) of the batch, detached."""
+        """One optimiser step. Returns (loss, bpp, mse, gradient norm) of the batch, detached; the
+        next step may overwrite them."""
         s = self.settings
         size = s.decay_crop if decaying else s.crop
         batch = max(1, s.batch * s.crop**2 // size**2)
+        bf16 = s.bf16 and not (decaying and self.step % _FLOAT_EVERY == 0)
+        means = self.replay((size, bf16), lambda: self._gradients(batch, size, bf16))
+        self.optimiser.step(self._rate())
+        self.average.lerp_(self.arena.values, 1 - s.ema)
+        self.step += 1
+        self.pixels += batch * size**2
+        return means
+
+    def _gradients(self, batch: int, size: int, bf16: bool) -> Tensor:
+        """Fills the arena's gradients; the rest as `train_step`. Waits for nothing."""
+        s = self.settings
         x = paste_flat(self.sampler(batch, size), s.flat, self.sampler.generator)
         quality = spread_qualities(batch, self.sampler.generator)
         if s.quality is not None:
             quality.fill_(s.quality)
-        bf16 = s.bf16 and not (decaying and self.step % _FLOAT_EVERY == 0)
         self.model.precision = torch.bfloat16 if bf16 else torch.float32
-        loss = rate_distortion(self.run_model(x, quality), x, quality)
+        # Few steps are of float32: too few to compile them, too.
+        model = self.run_model if bf16 else self.model
+        loss = rate_distortion(model(x, quality), x, quality)
         gradients = self.arena.gradients.zero_()
         objective = loss.loss + s.flat_weight * lambdas_of(quality) * loss.flat
         (objective * balance(quality)).mean().backward()
@@ -228,11 +265,7 @@ class Trainer:
             # Not to one norm for all: gradients of the highest qualities are the longest.
             gradients.mul_((s.clip * usual / norm).clamp(max=1))
             gradients.masked_fill_(~follow, 0)
-            self.optimiser.step(self._rate())
-            self.usual = torch.where(follow, torch.lerp(usual, norm, 0.02), usual)
-            self.average.lerp_(self.arena.values, 1 - s.ema)
-            self.step += 1
-            self.pixels += batch * size**2
+            self.usual.copy_(torch.where(follow, torch.lerp(usual, norm, 0.02), usual))
             means = (loss.loss.mean(), loss.bpp.mean(), loss.mse.mean(), norm)
             return torch.stack([m.detach().float() for m in means])
 
@@ -279,7 +312,7 @@ class Trainer:
             "generator": self.sampler.generator.get_state(),
             "random": torch.get_rng_state(),
             "usual": self.usual,
-            "counters": {name: getattr(self, name) for name in ("step", "elapsed", "pixels")},
+            "counters": {name: getattr(self, name) for name in _COUNTERS},
         }
         temporary = path.with_suffix(".part")
         torch.save(state, temporary)
@@ -299,6 +332,13 @@ class Trainer:
         self.usual = state["usual"].to(self.device)
         for name, value in state["counters"].items():
             setattr(self, name, value)
+
+    def _fall_back(self) -> None:
+        """To the last checkpoint, at half the rate. The clock goes on."""
+        elapsed, slower = self.elapsed, self.slower / 2
+        self._resume(self.folder / CHECKPOINT)
+        self.elapsed, self.slower = elapsed, slower
+        self.replay.clear()
 
     def record(self) -> dict[str, Any]:
         """How the weights were trained, for the manifest."""

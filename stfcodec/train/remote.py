@@ -34,9 +34,9 @@ PART = 15 << 20
 """Bytes of what a run leaves in one file at most."""
 
 CONFIGURATIONS: tuple[dict, ...] = (
+    {"batch": 16, "crop": 384, "decay_crop": 384, "compile": True},
+    {"batch": 16, "crop": 384, "decay_crop": 384},
     {"batch": 16},
-    {"batch": 32},
-    {"batch": 16, "compile": True},
 )
 """What the probe tries, each in a process of its own."""
 
@@ -44,8 +44,6 @@ CONFIGURATIONS: tuple[dict, ...] = (
 @click.group()
 def main() -> None:
     """A training run on a borrowed GPU."""
-    # Rotations of gradients need no more than TF32 has; nothing here codes.
-    torch.set_float32_matmul_precision("high")
 
 
 @main.command()
@@ -93,7 +91,7 @@ def _avif(image: Image.Image, quality: int) -> bytes:
 
 
 @main.command()
-@click.argument("pack", type=click.Path(exists=True, path_type=Path))
+@click.argument("packs", type=click.Path(exists=True, path_type=Path), nargs=-1, required=True)
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("-m", "--model", required=True)
 @click.option("--minutes", default=9.5, show_default=True, help="From now until all is written.")
@@ -101,11 +99,14 @@ def _avif(image: Image.Image, quality: int) -> bytes:
 @click.option("--device", default="cuda", show_default=True)
 @click.option("--rate", default=1e-3, show_default=True)
 @click.option("--decay", default=0.5, show_default=True)
-@click.option("--probe", default=15.0, show_default=True, help="Seconds for a configuration.")
+@click.option("--shrunk", default=0.0, show_default=True, help="Photographs at this scale, too.")
+@click.option(
+    "--probe", default=15.0, show_default=True, help="Seconds for a configuration; 0: the first."
+)
 @click.option("--tests/--no-tests", default=True, show_default=True, help="The CUDA tests first.")
 @click.option("--tiny", is_flag=True, help="A rehearsal: two crops of 64² a step.")
 def run(
-    pack: Path,
+    packs: tuple[Path, ...],
     out: Path,
     model: str,
     minutes: float,
@@ -113,6 +114,7 @@ def run(
     device: str,
     rate: float,
     decay: float,
+    shrunk: float,
     probe: float,
     tests: bool,
     tiny: bool,
@@ -122,21 +124,32 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as folder:
         data = Path(folder) / "photographs"
-        with zipfile.ZipFile(pack) as file:
-            file.extractall(data)
+        for pack in packs:
+            with zipfile.ZipFile(pack) as file:
+                file.extractall(data)
         _say(began, f"torch {torch.__version__}, {_machine(device)}")
         if tests:
             _test(began)
         settings = Settings(
-            model=model, data=str(data), minutes=minutes, device=device, rate=rate, decay=decay
+            model=model,
+            data=str(data),
+            minutes=minutes,
+            device=device,
+            rate=rate,
+            decay=decay,
+            shrunk=shrunk,
         )
         if tiny:
             settings = replace(settings, batch=2, crop=64, decay_crop=64)
-        settings = replace(settings, **_fastest(settings, probe, start, began, tiny))
-        left = minutes - (time.monotonic() - began) / 60
-        # Loading the data again, validation and writing take what is left aside.
-        settings = replace(settings, minutes=max(0.1 * minutes, left - (0.05 if tiny else 0.6)))
+        if probe:
+            settings = replace(settings, **_fastest(settings, probe, start, began, tiny))
+        elif not tiny:
+            settings = replace(settings, **CONFIGURATIONS[0])
         trainer = Trainer(settings, Path(folder) / "run", start)
+        # Validation and writing take what is left aside.
+        left = minutes - (time.monotonic() - began) / 60 - (0.05 if tiny else 0.25)
+        trainer.settings = replace(settings, minutes=max(0.1 * minutes, left))
+        _say(began, f"{len(trainer.photographs)} photographs, {left:.1f} minutes of training")
         trainer.run(report=lambda line: _say(began, line), save_every=120, exports=False)
         leave(trainer, out)
     _say(began, f"left in {out}: {', '.join(sorted(p.name for p in out.iterdir()))}")

@@ -15,9 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from stfcodec.train.arena import Arena, Matrices
+from stfcodec.train.replay import Replay
 
 _Sides = dict[str, tuple[Tensor, Tensor]]
 """left and right, where a side is rotated: second moments and basis, each (count, width, width)."""
+
+
+_LONGEST = 2.0
+"""Rates that a step moves a parameter, in its basis, at most."""
 
 
 class Soap:
@@ -29,6 +34,7 @@ class Soap:
     def __init__(
         self,
         arena: Arena,
+        replay: Replay,
         betas: tuple[float, float] = (0.95, 0.99),
         largest: int = 320,
         renew: int = 25,
@@ -37,13 +43,17 @@ class Soap:
         """largest: a side with more channels keeps its own basis, as rotating it would cost too
         much. renew: steps between two looks at the bases; statistics: between two samples of the
         second moments."""
-        self.arena, self.beta = arena, betas[1]
+        self.arena, self.replay, self.beta = arena, replay, betas[1]
         self.renew, self.every = renew, statistics
         self.steps = 0
         # What Adam moves is 0 before each step and its update, rotated, after it.
         self.moved = nn.Parameter(torch.zeros_like(arena.values))
         self.moved.grad = torch.zeros_like(arena.values)
-        self.adam = torch.optim.Adam([self.moved], betas=betas, fused=True)
+        device = arena.values.device
+        self.rate = torch.zeros((), device=device)
+        self.adam = torch.optim.Adam(
+            [self.moved], self.rate, betas, fused=True, capturable=device.type == "cuda"
+        )
         self.sides: list[_Sides] = []
         for m in arena.matrices:
             sides: _Sides = {}
@@ -58,39 +68,52 @@ class Soap:
     def step(self, rate: float) -> None:
         """One step along the gradients."""
         self.steps += 1
-        watching = self.steps % self.every == 1 or self.steps % self.renew == 0
+        self.rate.fill_(rate)
+        renewing = self.steps == 1 or self.steps % self.renew == 0
+        if renewing or self.steps % self.every == 1:
+            if renewing:
+                self._watch(renewing)
+            else:
+                self.replay("watch", self._watch)
+        self.replay("update", self._update)
+
+    def _update(self) -> Tensor:
+        """Adam in the bases of today. Returns the values."""
         assert self.moved.grad is not None
         rotated = self.moved.grad.copy_(self.arena.gradients)
         for m, sides in zip(self.arena.matrices, self.sides, strict=True):
-            if not sides:
-                continue
-            gradient = m.of(self.arena.gradients)
-            if watching:
-                self._watch(m, sides, gradient)
-            m.of(rotated).copy_(_rotate(gradient, sides))
+            if sides:
+                m.of(rotated).copy_(_rotate(m.of(self.arena.gradients), sides))
         self.moved.zero_()
-        self.adam.param_groups[0]["lr"] = rate
         self.adam.step()
+        # Momentum turns with the bases, second moments do not: along a direction that was quiet in
+        # the old basis Adam's step would be hundreds of rates long.
+        self.moved.copy_(self.moved.clamp(-_LONGEST * self.rate, _LONGEST * self.rate))
         for m, sides in zip(self.arena.matrices, self.sides, strict=True):
             if sides:
                 update = m.of(self.moved)
                 update.copy_(_rotate(update, sides, back=True))
-        self.arena.values.add_(self.moved)
+        return self.arena.values.add_(self.moved)
 
-    def _watch(self, m: Matrices, sides: _Sides, gradient: Tensor) -> None:
-        """Averages the second moments of both sides; turns the bases towards their eigenvectors."""
+    def _watch(self, renewing: bool = False) -> Tensor:
+        """Averages the second moments; `renewing` turns the bases towards their eigenvectors."""
+        for m, sides in zip(self.arena.matrices, self.sides, strict=True):
+            if sides:
+                self._watch_matrices(m, sides, m.of(self.arena.gradients), renewing)
+        return self.arena.values
+
+    def _watch_matrices(self, m: Matrices, sides: _Sides, gradient: Tensor, renewing: bool) -> None:
         first = self.steps == 1
-        renewing = first or self.steps % self.renew == 0
         weight = 1.0 if first else 1 - self.beta**self.every
-        old = dict(sides)
-        for side, (moment, basis) in old.items():
+        old = {k: (m2, basis.clone() if renewing else basis) for k, (m2, basis) in sides.items()}
+        for side, (moment, basis) in sides.items():
             rows = gradient if side == "left" else gradient.transpose(1, 3)
             rows = rows.flatten(2)
             moment.lerp_(rows @ rows.transpose(1, 2), weight)
             if first:
-                sides[side] = moment, _eigenvectors(moment)
+                basis.copy_(_eigenvectors(moment))
             elif renewing:
-                sides[side] = moment, self._improve(m, side, moment, basis)
+                basis.copy_(self._improve(m, side, moment, basis))
         if renewing and not first:
             mean = m.of(self.adam.state[self.moved]["exp_avg"])
             mean.copy_(_rotate(_rotate(mean, old, back=True), sides))
@@ -117,7 +140,9 @@ class Soap:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.steps = state["steps"]
         self.adam.load_state_dict(state["adam"])
+        # A checkpoint may come from another device, whose Adam has its rate elsewhere.
         device = self.moved.device
+        self.adam.param_groups[0].update(lr=self.rate, capturable=device.type == "cuda")
         self.sides = [
             {k: (a.to(device), b.to(device)) for k, (a, b) in s.items()} for s in state["sides"]
         ]
