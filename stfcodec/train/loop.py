@@ -185,12 +185,13 @@ class Trainer:
         report: Callable[[str], object] = print,
         save_every: float = 600.0,
         exports: bool = True,
+        saved: Callable[[], object] = lambda: None,
     ) -> None:
         """Trains until the budget is used, saving every `save_every` seconds and when interrupted,
-        then exports."""
+        then exports. `saved` is called after each checkpoint."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._train(report, save_every)
+            self._train(report, save_every, saved)
         except KeyboardInterrupt:
             self.save(self.folder / CHECKPOINT)
             raise
@@ -200,10 +201,12 @@ class Trainer:
         if not draw(self.folder / LOG, self.folder / CURVE):
             report(f"no {CURVE}: matplotlib is not installed")
 
-    def _train(self, report: Callable[[str], object], save_every: float) -> None:
+    def _train(
+        self, report: Callable[[str], object], save_every: float, saved: Callable[[], object]
+    ) -> None:
         if not (self.folder / CHECKPOINT).exists():
             self.save(self.folder / CHECKPOINT)
-        last = saved = shown = time.monotonic()
+        last = kept = shown = time.monotonic()
         sums, steps, seen = torch.zeros(4, device=self.device), 0, self.pixels
         while self.progress < 1:
             decaying = self.progress >= 1 - self.settings.decay
@@ -223,11 +226,13 @@ class Trainer:
             now = time.monotonic()
             speed = (self.pixels - seen) / 1e6 / (now - shown)
             validation = None
-            if now - saved >= save_every or self.progress >= 1:
+            if now - kept >= save_every or self.progress >= 1:
                 validation = self.validate()
                 self.save(self.folder / CHECKPOINT)
-                saved = now
+                kept = now
             report(self._log(means, speed, validation))
+            if validation is not None:
+                saved()
             sums, steps, seen, shown = torch.zeros_like(sums), 0, self.pixels, time.monotonic()
 
     def train_step(self, decaying: bool) -> Tensor:

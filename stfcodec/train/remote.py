@@ -1,6 +1,6 @@
 """A quarter of an hour on a borrowed GPU: python -m stfcodec.train.remote pack | run | collect.
 
-`pack` puts photographs into one small file. `run` is all that happens on the other machine, which
+`pack` puts photographs into a few files. `run` is all that happens on the other machine, which
 has torch but no network and no more of this project than its source: unpack, test, find the
 quickest configuration, train until the clock says so, leave the results in small parts. `collect`
 joins them here and exports weights. docs/training.md has the commands and the minutes.
@@ -8,7 +8,6 @@ joins them here and exports weights. docs/training.md has the commands and the m
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
@@ -20,12 +19,10 @@ from tempfile import TemporaryDirectory
 
 import click
 import torch
-from PIL import Image
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from stfcodec.errors import ImageError, UsageError
-from stfcodec.imageio import read_picture
+from stfcodec.errors import UsageError
 from stfcodec.models import registry
 from stfcodec.train.data import EXTENSIONS, load_photographs
 from stfcodec.train.loop import CHECKPOINT, LOG, TRAINING, TRUNK, Settings, Trainer, export
@@ -48,46 +45,29 @@ def main() -> None:
 
 @main.command()
 @click.argument("photographs", type=click.Path(exists=True, path_type=Path))
-@click.argument("pack", type=click.Path(path_type=Path))
-@click.option("--mebibytes", default=20.0, show_default=True, help="Size of the pack at most.")
-@click.option("--scale", default=0.6, show_default=True, help="Of the sides of photographs.")
-@click.option("--smallest", default=256, show_default=True, help="Side of a photograph at least.")
-def pack(photographs: Path, pack: Path, mebibytes: float, scale: float, smallest: int) -> None:
-    """Write PHOTOGRAPHS, made smaller, into one zip of AVIF files: the best quality that fits."""
-    pictures = []
-    for path in sorted(p for p in photographs.rglob("*") if p.suffix.lower() in EXTENSIONS):
-        try:
-            image = Image.fromarray(read_picture(path).pixels)
-        except ImageError:
-            continue
-        share = max(scale, smallest / min(image.size))
-        if share <= 1:
-            size = round(image.width * share), round(image.height * share)
-            pictures.append((path.stem, image.resize(size, Image.Resampling.LANCZOS)))
-    if not pictures:
-        raise UsageError(f"{photographs}: no picture of at least {smallest}x{smallest}")
-    sample = pictures[:: max(1, len(pictures) // 40)]
-    area = sum(i.width * i.height for _, i in pictures)
-    for quality in range(95, 40, -5):
-        pixels = sum(i.width * i.height for _, i in sample)
-        expected = sum(len(_avif(i, quality)) for _, i in sample) * area / pixels
-        if expected < 0.96 * mebibytes * 2**20:
-            break
-    with zipfile.ZipFile(pack, "w", zipfile.ZIP_STORED) as file:
-        for name, image in pictures:
-            file.writestr(f"{name}.avif", _avif(image, quality))
-    click.echo(
-        f"{pack}: {len(pictures)} photographs, {area / 1e6:.0f} megapixels, AVIF quality "
-        f"{quality}, {pack.stat().st_size / 2**20:.1f} MiB"
-    )
-    if pack.stat().st_size > mebibytes * 2**20:
-        raise UsageError(f"{pack} is larger than {mebibytes:g} MiB: lower --scale")
-
-
-def _avif(image: Image.Image, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "AVIF", quality=quality, subsampling="4:4:4", speed=8)
-    return buffer.getvalue()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--mebibytes", default=46.0, show_default=True, help="Size of a pack at most.")
+def pack(photographs: Path, out: Path, mebibytes: float) -> None:
+    """Put PHOTOGRAPHS, as they are and in the order of their names, into OUT/photographs-N.zip."""
+    paths = sorted(p for p in photographs.rglob("*") if p.suffix.lower() in EXTENSIONS)
+    if not paths:
+        raise UsageError(f"{photographs}: no picture to pack")
+    packs: list[list[Path]] = [[]]
+    size = 0
+    for path in paths:
+        size += path.stat().st_size
+        if packs[-1] and size > mebibytes * 2**20:
+            packs.append([])
+            size = path.stat().st_size
+        packs[-1].append(path)
+    out.mkdir(parents=True, exist_ok=True)
+    for number, members in enumerate(packs):
+        target = out / f"photographs-{number}.zip"
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as file:
+            for path in members:
+                file.write(path, path.relative_to(photographs))
+        mib = target.stat().st_size / 2**20
+        click.echo(f"{target}: {len(members)} photographs, {mib:.1f} MiB")
 
 
 @main.command()
@@ -150,8 +130,12 @@ def run(
         left = minutes - (time.monotonic() - began) / 60 - (0.05 if tiny else 0.25)
         trainer.settings = replace(settings, minutes=max(0.1 * minutes, left))
         _say(began, f"{len(trainer.photographs)} photographs, {left:.1f} minutes of training")
-        trainer.run(report=lambda line: _say(began, line), save_every=120, exports=False)
-        leave(trainer, out)
+        trainer.run(
+            report=lambda line: _say(began, line),
+            save_every=120,
+            saved=lambda: leave(trainer, out),
+            exports=False,
+        )
     _say(began, f"left in {out}: {', '.join(sorted(p.name for p in out.iterdir()))}")
 
 
@@ -227,18 +211,19 @@ def probe(settings: str, seconds: float, start: Path | None) -> None:
 
 
 def leave(trainer: Trainer, out: Path) -> None:
-    """The trunk's and the averaged parameters in float32, cut into parts, and the log."""
-    last, trunk = (
-        torch.load(trainer.folder / name, map_location="cpu", weights_only=True)
-        for name in (CHECKPOINT, TRUNK)
-    )
+    """The averaged parameters and, in the decay, the trunk's, in float32, cut into parts; and the
+    log."""
     parameters = {name for name, _ in trainer.model.named_parameters()}
-    for name, state in (("average", last["average"]), ("trunk", trunk["model"])):
+    for name, checkpoint, key in (("average", CHECKPOINT, "average"), ("trunk", TRUNK, "model")):
+        if not (trainer.folder / checkpoint).exists():
+            continue
+        state = torch.load(trainer.folder / checkpoint, map_location="cpu", weights_only=True)[key]
         tensors = {k: v.float().contiguous() for k, v in state.items() if k in parameters}
         data = save_tensors(tensors)
         for i in range(0, len(data), PART):
             (out / f"{name}.{i // PART:02}").write_bytes(data[i : i + PART])
-    (out / LOG).write_bytes((trainer.folder / LOG).read_bytes())
+    if (trainer.folder / LOG).exists():
+        (out / LOG).write_bytes((trainer.folder / LOG).read_bytes())
     (out / TRAINING).write_text(json.dumps(trainer.record(), indent=1) + "\n")
 
 
@@ -253,8 +238,10 @@ def collect(parts: Path, photographs: Path, out: Path) -> None:
     joined = {}
     for name in ("average", "trunk"):
         files = sorted(parts.glob(f"{name}.[0-9][0-9]"))
-        joined[name] = load_tensors(b"".join(f.read_bytes() for f in files))
-    torch.save({"model": joined["trunk"]}, out / "trunk.pt")
+        if files:
+            joined[name] = load_tensors(b"".join(f.read_bytes() for f in files))
+    if "trunk" in joined:
+        torch.save({"model": joined["trunk"]}, out / TRUNK)
     for name in (LOG, TRAINING):
         (out / name).write_bytes((parts / name).read_bytes())
     settings = record["settings"]
