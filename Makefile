@@ -29,7 +29,7 @@ $(READY): setup.cfg setup.py pyproject.toml stfcodec/entropy/_rans.c
 	@touch $@
 
 demo: $(READY) ## Encode and decode a real photograph, print bpp, PSNR and times
-	$(BIN)/python -m stfcodec.bench.demo $(PICTURE) --quality $(QUALITY) --out .demo
+	$(BIN)/python -m benchmarks.demo $(PICTURE) --quality $(QUALITY) --out .demo
 
 test: $(READY) ## Run every test
 	$(BIN)/python -m pytest -q
@@ -51,15 +51,15 @@ wheels: $(READY) ## Build dist/: a source archive, and from it a wheel for this 
 	rm dist/*-linux_x86_64.whl
 
 lint: $(READY) ## Check style and types
-	$(BIN)/ruff check stfcodec tests
-	$(BIN)/ruff format --check stfcodec tests
-	$(BIN)/mypy stfcodec
+	$(BIN)/ruff check stfcodec benchmarks tests
+	$(BIN)/ruff format --check stfcodec benchmarks tests
+	$(BIN)/mypy
 
 results: $(READY) ## Measure the embedded weights on Kodak; rewrite MANIFEST.json and the README's table
-	$(BIN)/python -m stfcodec.bench.results $(KODAK) $(if $(RUN),--adopt $(RUN))
+	$(BIN)/python -m benchmarks.results $(KODAK) $(if $(RUN),--adopt $(RUN))
 
 bench: $(READY) ## Measure our models and other codecs on Kodak; write docs/benchmarks.md (QUICK=1: a taste)
-	$(BIN)/python -m stfcodec.bench $(KODAK) $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks $(KODAK) $(if $(QUICK),--quick)
 
 clean: ## Remove what the commands above made
 	rm -rf $(VENV) $(MINIMUM) .demo .bench build dist *.egg-info

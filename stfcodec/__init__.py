@@ -16,7 +16,7 @@ from stfcodec.container import StreamInfo
 from stfcodec.errors import ImageError, StfError, StreamError, UsageError, WeightsError
 from stfcodec.limits import Limits
 from stfcodec.models.registry import ModelInfo
-from stfcodec.target import Target
+from stfcodec.rate_control import Target
 
 if TYPE_CHECKING:
     from stfcodec.api import build_model, decode, encode, info, list_models, load_model

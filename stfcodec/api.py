@@ -15,12 +15,12 @@ from stfcodec.errors import ImageError, UsageError
 from stfcodec.files import read_bytes
 from stfcodec.imageio import Picture
 from stfcodec.limits import DEFAULT_LIMITS, Limits
-from stfcodec.models import registry, store
+from stfcodec.models import locate, registry
 from stfcodec.models.build import build
 from stfcodec.models.registry import DEFAULT_MODEL, DEFAULT_QUALITY, ModelInfo
 from stfcodec.models.weights import load
-from stfcodec.target import Target
-from stfcodec.target import encode as encode_to
+from stfcodec.rate_control import Target
+from stfcodec.rate_control import encode as encode_to
 
 if TYPE_CHECKING:
     from torch import nn
@@ -144,7 +144,7 @@ def load_model(
     quality, that of `quality`). Raises UsageError and WeightsError.
     """
     info = registry.by_name(name)
-    path = _path(weights) or store.find(info, registry.check_quality(quality, info))
+    path = _path(weights) or locate.find(info, registry.check_quality(quality, info))
     return load(info, path)
 
 

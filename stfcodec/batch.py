@@ -20,7 +20,7 @@ from stfcodec.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     from stfcodec.container import StreamInfo
-    from stfcodec.target import Target
+    from stfcodec.rate_control import Target
 
 AHEAD = 2  # pictures held in memory beside the one being coded
 

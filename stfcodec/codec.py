@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stfcodec import imageio, search, tiling
+from stfcodec import imageio, refinement, tiling
 from stfcodec.container import Header, Stream
 from stfcodec.errors import StfError, StreamError, UsageError, WeightsError
 from stfcodec.imageio import Picture
-from stfcodec.models import host, releases, store, weights
-from stfcodec.models.model import DOWNSAMPLING_Z, CodedLatents, CompressionModel, round_up
+from stfcodec.models import host, locate, releases, weights
+from stfcodec.models.base import DOWNSAMPLING_Z, CodedLatents, CompressionModel, round_up
 from stfcodec.models.registry import ModelInfo
 
 PRECISION = "STFCODEC_PRECISION"
@@ -71,7 +71,7 @@ class Codec:
             y = self._analysis(pixels, quality)
         if effort:
             size = height, width
-            y = search.improve(self.model, pixels, size, y, quality, effort, self.device)
+            y = refinement.improve(self.model, pixels, size, y, quality, effort, self.device)
         header = Header(
             width=width,
             height=height,
@@ -155,13 +155,13 @@ def codec_for(
     found = _device(device)
 
     def load(path: Path) -> Codec:
-        key = store.identity(path), host.precision()
+        key = locate.identity(path), host.precision()
         return _load(info, path, found, _precision(found), searches, key)
 
     if path is not None or fingerprint is None:
-        return load(path or store.find(info, quality))
-    problem = store.missing(info, fingerprint)
-    for candidate in store.with_fingerprint(fingerprint):
+        return load(path or locate.find(info, quality))
+    problem = locate.missing(info, fingerprint)
+    for candidate in locate.with_fingerprint(fingerprint):
         try:
             codec = load(candidate)
         except WeightsError as error:  # another file may be whole

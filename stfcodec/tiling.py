@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from torch import Tensor
 
 from stfcodec.allocator import give_back_memory
-from stfcodec.models.model import DOWNSAMPLING_Z, Step, round_up
+from stfcodec.models.base import DOWNSAMPLING_Z, Step, round_up
 
 CORE = 1024
 """Side of what is kept of a tile, in pixels; some steps have tiles several times as wide."""

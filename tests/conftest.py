@@ -13,10 +13,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """
     import torch
 
-    from stfcodec.models import registry, store
+    from stfcodec.models import locate, registry
 
     info = registry.by_name(registry.DEFAULT_MODEL)
-    if store.status(info) != "missing":
+    if locate.status(info) != "missing":
         return []
     from stfcodec.models import build
     from stfcodec.models import weights as files

@@ -15,12 +15,12 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from stfcodec.bench import memory, processes, published, rates, seams, speedup, summary
-from stfcodec.bench.__main__ import main
-from stfcodec.bench.coders import JPEG_444, available, by_name, by_way
-from stfcodec.bench.page import fill, table
-from stfcodec.bench.published import Published
-from stfcodec.models.model import CodedLatents
+from benchmarks import memory, processes, rates, reference_networks, speedup, summary, tile_borders
+from benchmarks.__main__ import main
+from benchmarks.coders import JPEG_444, available, by_name, by_way
+from benchmarks.page import fill, table
+from benchmarks.reference_networks import Published
+from stfcodec.models.base import CodedLatents
 from stfcodec.models.registry import EntropyWidths, ModelInfo, StfWidths, WacnnWidths
 from stfcodec.models.stf import STF
 from stfcodec.models.wacnn import WACNN
@@ -56,7 +56,9 @@ def info(request: pytest.FixtureRequest) -> ModelInfo:
 # ---------------------------------------------------------------- the published algorithm
 
 
-@pytest.mark.skipif(not published.is_available(), reason="needs compressai's compiled coder")
+@pytest.mark.skipif(
+    not reference_networks.is_available(), reason="needs compressai's compiled coder"
+)
 def test_published_algorithm_makes_the_models_strings_and_pictures(info: ModelInfo) -> None:
     picture = photo(128)
     model = speedup.stand_in(info, picture)
@@ -140,7 +142,7 @@ def test_memory_grows_with_the_picture() -> None:
 
 def test_what_tiles_change_is_measured(tmp_path: Path) -> None:
     difference = tmp_path / "difference.png"
-    done = CliRunner().invoke(seams.main, [str(PHOTO), str(difference), "--core", "256"])
+    done = CliRunner().invoke(tile_borders.main, [str(PHOTO), str(difference), "--core", "256"])
     assert done.exit_code == 0, done.output
     with Image.open(difference) as drawn, Image.open(PHOTO) as picture:
         assert drawn.size == picture.size
@@ -245,7 +247,7 @@ def test_a_small_run_writes_everything(tmp_path: Path) -> None:
     assert [s["height"] for s in record["sizes"]] == [256, 512]
     assert all(s["encode"] > 100 and s["encode_s"] > 0 for s in record["sizes"])
     page = (out / "benchmarks.md").read_text()
-    assert "python -m stfcodec.bench photos --quick" in page
+    assert "python -m benchmarks photos --quick" in page
     assert str(tmp_path) not in page + json.dumps(record)
     with (out / "benchmarks" / "points.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

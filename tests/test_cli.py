@@ -501,10 +501,10 @@ def test_models(stf: Command) -> None:
 
 
 def test_models_shows_what_was_measured(stf: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stfcodec.models import store
+    from stfcodec.models import locate
 
     points = [{"quality": 1, "bpp": 0.15, "psnr": 28.123}, {"quality": 6, "bpp": 1.1, "psnr": 36.0}]
-    monkeypatch.setattr(store, "manifest", lambda: {"stf-lite.safetensors": {"measured": points}})
+    monkeypatch.setattr(locate, "manifest", lambda: {"stf-lite.safetensors": {"measured": points}})
     shown = stf("models").out.decode()
     assert shown.count("measured:") == 1
     assert "0.150  28.12" in shown

@@ -18,20 +18,20 @@ import stfcodec
 from stfcodec import api, container, tiling
 from stfcodec.batch import explain
 from stfcodec.codec import codec_for
-from stfcodec.distortion import psnr
 from stfcodec.imageio import Picture
 from stfcodec.limits import Limits
-from stfcodec.models import integer, registry, store, weights
+from stfcodec.metrics import psnr
+from stfcodec.models import integer, locate, registry, weights
+from stfcodec.models.base import CompressionModel
 from stfcodec.models.build import build
 from stfcodec.models.calibrate import quantise
-from stfcodec.models.model import CompressionModel
 
 KODAK = Path(__file__).resolve().parents[2] / "shared" / "data" / "kodak"
 PHOTOGRAPH = Path(__file__).resolve().parents[1] / "docs" / "images" / "kodim23.png"
 LITE = ("wacnn-lite", "stf-lite")
 PEAK = """
 import sys
-from stfcodec.bench.memory import high_water
+from benchmarks.memory import high_water
 from stfcodec.cli.main import main
 assert main(sys.argv[1:]) == 0
 print(high_water())
@@ -165,7 +165,7 @@ def test_variable_rate_is_geometric() -> None:
 @pytest.mark.parametrize("model", LITE)
 def test_tiles_leave_no_seams(model: str) -> None:
     """By tiles far smaller than in use, both transforms give what they give in one piece."""
-    network = weights.load(registry.by_name(model), store.find(registry.by_name(model), 3))
+    network = weights.load(registry.by_name(model), locate.find(registry.by_name(model), 3))
     x = torch.from_numpy(crop((1152, 832))).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
         y = network.analysis(x, 4.5)

@@ -24,26 +24,17 @@ from test_codec import crop
 from torch import Tensor, nn
 
 import stfcodec
+from benchmarks import crosscheck
+from benchmarks.crosscheck import filled_model
 from stfcodec import container
-from stfcodec.bench import crosscheck
-from stfcodec.bench.crosscheck import filled_model
-from stfcodec.bench.exactness import curves, rates, summary
-from stfcodec.bench.metrics import bd_rate
 from stfcodec.cli import quantize
 from stfcodec.codec import Codec, codec_for
 from stfcodec.errors import StreamError, WeightsError
 from stfcodec.imageio import read_picture
-from stfcodec.models import carriers, integer, registry, store, weights
+from stfcodec.metrics import bd_rate
+from stfcodec.models import integer, integer_backends, locate, registry, weights
+from stfcodec.models.base import CompressionModel
 from stfcodec.models.build import build
-from stfcodec.models.carriers import (
-    BOUND,
-    Carrier,
-    FloatCarrier,
-    Int8Carrier,
-    Kernel,
-    ReferenceCarrier,
-    best_carrier,
-)
 from stfcodec.models.integer import (
     FRACTION,
     NETWORKS,
@@ -52,17 +43,26 @@ from stfcodec.models.integer import (
     LinearConv,
     TableConv,
 )
-from stfcodec.models.model import CompressionModel
+from stfcodec.models.integer_backends import (
+    BOUND,
+    Backend,
+    FloatBackend,
+    Int8Backend,
+    Kernel,
+    ReferenceBackend,
+    best_backend,
+)
+from stfcodec.models.integer_cost import curves, rates, summary
 
 INFO = SMALL
 LITE = registry.by_name("wacnn-lite")
-CARRIERS = {
-    "float": FloatCarrier(),
-    "int8": Int8Carrier(),
-    "int8-aligned": Int8Carrier(aligned=True),
-    "reference": ReferenceCarrier(),
+BACKENDS = {
+    "float": FloatBackend(),
+    "int8": Int8Backend(),
+    "int8-aligned": Int8Backend(aligned=True),
+    "reference": ReferenceBackend(),
 }
-every_carrier = pytest.mark.parametrize("carrier", CARRIERS.values(), ids=CARRIERS)
+every_backend = pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
 on_cuda = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="no CUDA device here: CUDA's sums are not compared"
 )
@@ -100,13 +100,13 @@ def latents(model: CompressionModel) -> Tensor:
 # --------------------------------------------------------------------------- equal everywhere
 
 
-@every_carrier
+@every_backend
 def test_threads_and_layout_do_not_matter(
-    model: CompressionModel, latents: Tensor, carrier: Carrier
+    model: CompressionModel, latents: Tensor, backend: Backend
 ) -> None:
     """One stream, decoded in every way; and the bytes of a stream, made in every way from ẑ."""
     other = copy.deepcopy(model)
-    other.integer.prepare(carrier)
+    other.integer.prepare(backend)
     coded, before = model.compress(latents, 4.0), torch.get_num_threads()
     expected = model.decompress(coded, (3, 4), 4.0)
     z = hyper_symbols(model, latents)
@@ -130,10 +130,10 @@ class Stored(nn.Module):
         return self.value
 
 
-@every_carrier
-def test_onednn_does_not_matter(model: CompressionModel, latents: Tensor, carrier: Carrier) -> None:
+@every_backend
+def test_onednn_does_not_matter(model: CompressionModel, latents: Tensor, backend: Backend) -> None:
     """h_a is the encoder's own affair, so what is compared is what the decoder computes."""
-    form = copy.deepcopy(model.integer).prepare(carrier)
+    form = copy.deepcopy(model.integer).prepare(backend)
     z, symbols = hyper_symbols(model, latents), random_symbols(model, latents.shape)
     expected = trace(model.integer, z, symbols)
     with torch.backends.mkldnn.flags(enabled=False):
@@ -141,12 +141,12 @@ def test_onednn_does_not_matter(model: CompressionModel, latents: Tensor, carrie
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
-@every_carrier
+@every_backend
 def test_large_maps_take_the_same_sums_in_turns(
-    model: CompressionModel, carrier: Carrier, monkeypatch: pytest.MonkeyPatch
+    model: CompressionModel, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Strips of a few rows, and sums slice by slice, as on maps of many megapixels."""
-    form = copy.deepcopy(model.integer).prepare(carrier)
+    form = copy.deepcopy(model.integer).prepare(backend)
     z = torch.randint(-9, 10, (1, 96, 4, 3), generator=torch.Generator().manual_seed(1)).float()
     symbols = random_symbols(model, (1, 224, 16, 12))
     expected = trace(model.integer, z, symbols)
@@ -156,12 +156,12 @@ def test_large_maps_take_the_same_sums_in_turns(
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
-@every_carrier
+@every_backend
 @pytest.mark.parametrize("size", [(1, 1), (1, 3), (5, 1), (4, 2)])
 def test_place_in_a_batch_does_not_matter(
-    model: CompressionModel, carrier: Carrier, size: tuple[int, int]
+    model: CompressionModel, backend: Backend, size: tuple[int, int]
 ) -> None:
-    form = copy.deepcopy(model.integer).prepare(carrier)
+    form = copy.deepcopy(model.integer).prepare(backend)
     generator = torch.Generator().manual_seed(1)
     z = torch.randint(-9, 10, (4, 96, *size), generator=generator).float()
     symbols = random_symbols(model, (4, 224, 4 * size[0], 4 * size[1]))
@@ -221,8 +221,8 @@ def test_autocast_does_not_matter(model: CompressionModel, latents: Tensor) -> N
     """A program that uses the API may have it on: streams would be made that nobody can read."""
     z, symbols = hyper_symbols(model, latents), random_symbols(model, latents.shape)
     expected = trace(model.integer, z, symbols)
-    for carrier in CARRIERS.values():
-        form = copy.deepcopy(model.integer).prepare(carrier)
+    for backend in BACKENDS.values():
+        form = copy.deepcopy(model.integer).prepare(backend)
         with torch.autocast("cpu", torch.bfloat16):
             found = trace(form, z, symbols)
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
@@ -283,7 +283,7 @@ def test_aligned_products_keep_to_what_cuda_takes(
         shapes.append((*a.shape, b.shape[1]))
         return product(a, b)
 
-    form = copy.deepcopy(model.integer).prepare(Int8Carrier(aligned=True))
+    form = copy.deepcopy(model.integer).prepare(Int8Backend(aligned=True))
     monkeypatch.setattr(torch, "_int_mm", spy)
     trace(form, torch.zeros(1, 96, 1, 1), torch.zeros(1, 224, 4, 4))
     assert len(shapes) > 20
@@ -298,10 +298,10 @@ def test_widths_are_what_cuda_takes(name: str) -> None:
 
 
 @on_cuda
-@pytest.mark.parametrize("carrier", ["int8-aligned", "reference"])
-def test_cuda_gives_the_same_integers(model: CompressionModel, carrier: str) -> None:
+@pytest.mark.parametrize("backend", ["int8-aligned", "reference"])
+def test_cuda_gives_the_same_integers(model: CompressionModel, backend: str) -> None:
     """Also where the program around us allows TF32: no float32 products are used there."""
-    form = copy.deepcopy(model.integer).to("cuda").prepare(CARRIERS[carrier])
+    form = copy.deepcopy(model.integer).to("cuda").prepare(BACKENDS[backend])
     generator = torch.Generator().manual_seed(1)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
@@ -474,7 +474,7 @@ def test_broken_weights_file_is_another_file(lite_path: Path, tmp_path: Path) ->
 # --------------------------------------------------------------------------------- the proof
 
 
-def test_proof_refuses_what_could_outgrow_its_carrier(model: CompressionModel) -> None:
+def test_proof_refuses_what_could_outgrow_its_backend(model: CompressionModel) -> None:
     form = copy.deepcopy(model.integer)
     layer = form.h_mean_s[2]
     layer.weight[5] = 127  # 9 · 96 · 127 · 128 = 14 million: still below 2²⁴
@@ -494,8 +494,8 @@ def test_worst_case_is_reached_and_exact() -> None:
     layer.zero[:] = -128
     a = torch.full((1, 5, 6, 96), -128.0)
     worst = int(IntegerConv.worst(layer.weight, layer.bias, torch.ones(96)).max())
-    for carrier in CARRIERS.values():
-        layer.prepare(carrier)
+    for backend in BACKENDS.values():
+        layer.prepare(backend)
         assert layer.sums(a).abs().unique().tolist() == [worst]
 
 
@@ -509,22 +509,22 @@ def test_wide_channels_are_cut_without_loss(reach: int) -> None:
     a[..., 3] = torch.randint(-128 * reach, 127 * reach + 1, (2, 4, 5), generator=generator)
     a[0, 0, 0, 3], a[0, 0, 1, 3] = -128 * reach, 127 * reach
     kernel = Kernel(weight, torch.full((8,), 0.25), wide, torch.zeros(12), torch.arange(8.0))
-    results = [carrier.prepare(kernel)(a) for carrier in CARRIERS.values()]
+    results = [backend.prepare(kernel)(a) for backend in BACKENDS.values()]
     assert all(torch.equal(r, results[-1]) for r in results)
 
 
-def test_a_carrier_that_rounds_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare = FloatCarrier.prepare
+def test_a_backend_that_rounds_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare = FloatBackend.prepare
 
     def rounding(*args) -> Callable[[Tensor], Tensor]:
         convolve = prepare(*args)
         return lambda a: convolve(a).bfloat16().float()
 
-    monkeypatch.setattr(FloatCarrier, "prepare", rounding)
-    monkeypatch.setattr(carriers, "_cpu_has_int8", bool)
-    carriers._best_carrier.cache_clear()
-    assert isinstance(best_carrier(), ReferenceCarrier)
-    carriers._best_carrier.cache_clear()
+    monkeypatch.setattr(FloatBackend, "prepare", rounding)
+    monkeypatch.setattr(integer_backends, "_cpu_has_int8", bool)
+    integer_backends._best_backend.cache_clear()
+    assert isinstance(best_backend(), ReferenceBackend)
+    integer_backends._best_backend.cache_clear()
 
 
 # --------------------------------------------------------------------------- files and costs
@@ -571,7 +571,7 @@ def test_quantisation_costs_the_embedded_weights_little() -> None:
 
     With the Gaussian's tables, which favour neither: the embedded ones are fitted to the integers.
     """
-    embedded = weights.load(LITE, store.find(LITE, 1.0))
+    embedded = weights.load(LITE, locate.find(LITE, 1.0))
     embedded.gaussian_conditional.update()
     floating, integer = curves(embedded, [crop((512, 768))], [1.0, 2, 3, 4, 5, 6])
     assert floating != integer
@@ -583,7 +583,7 @@ def test_quantisation_costs_the_embedded_weights_little() -> None:
 def test_quantize_prints_what_integers_cost(tmp_path: Path) -> None:
     """From a training checkpoint's averaged weights to a file that codes."""
     checkpoint, data, output = (tmp_path / n for n in ("last.pt", "data", "out.safetensors"))
-    network = weights.load(LITE, store.find(LITE, 1.0))
+    network = weights.load(LITE, locate.find(LITE, 1.0))
     network.integer = None
     torch.save({"model": {}, "average": network.state_dict()}, checkpoint)
     data.mkdir()
@@ -601,7 +601,7 @@ def test_every_size_and_family(name: str) -> None:
     model = filled_model(registry.by_name(name), photographs((128, 192), (64, 64)))
     y = model.analysis(photographs((64, 128))[0]).detach()
     coded = model.compress(y, 4.0)
-    model.integer.prepare(FloatCarrier())
+    model.integer.prepare(FloatBackend())
     model.decompress(coded, (1, 2), 4.0)
 
 
@@ -615,14 +615,14 @@ def test_streams_survive_hostile_symbols(lite_path: Path) -> None:
             stfcodec.decode(container.write(broken), weights=lite_path)
 
 
-@every_carrier
+@every_backend
 @pytest.mark.parametrize("size", [(1, 1), (2, 1), (9, 1), (1, 2), (1, 9), (3, 2)])
-def test_narrow_maps(carrier: Carrier, size: tuple[int, int]) -> None:
+def test_narrow_maps(backend: Backend, size: tuple[int, int]) -> None:
     """One position wide, unfolded rows overlap in memory, which an int8 product got wrong."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randint(-127, 128, (56, 96, 3, 3), generator=generator).to(torch.int8)
     a = torch.randint(-128, 128, (1, *size, 96), generator=generator).float()
     reach = torch.ones(96, dtype=torch.int64)
     kernel = Kernel(weight, torch.ones(56), reach, torch.full((96,), -7.0), torch.ones(56))
-    found, expected = (c.prepare(kernel)(a) for c in (carrier, ReferenceCarrier()))
+    found, expected = (c.prepare(kernel)(a) for c in (backend, ReferenceBackend()))
     assert torch.equal(found, expected)

@@ -19,9 +19,9 @@ import torch
 from stfcodec.entropy import rans
 from stfcodec.errors import StreamError
 from stfcodec.models import registry
+from stfcodec.models.base import CodedLatents, CompressionModel
 from stfcodec.models.build import build
 from stfcodec.models.calibrate import quantise
-from stfcodec.models.model import CodedLatents, CompressionModel
 
 UPSTREAM = Path(__file__).resolve().parents[2] / "shared" / "upstream"
 pytestmark = pytest.mark.skipif(

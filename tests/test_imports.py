@@ -17,21 +17,30 @@ PACKAGE = Path(__file__).resolve().parent.parent / "stfcodec"
 FLOORS = (
     {"errors"},
     {"limits"},
-    {"allocator", "container", "distortion", "files", "imageio", "entropy", "models"},
+    {"allocator", "container", "metrics", "files", "imageio", "entropy", "models"},
     {"tiling"},
-    {"search"},
+    {"refinement"},
     {"codec"},
-    {"target"},
+    {"rate_control"},
     {"api"},
     {"batch"},
-    {"train", "bench"},
+    {"train"},
     {"cli"},
     {"__main__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-SAME_FLOOR = {("models", "entropy"), ("bench", "train")}
+SAME_FLOOR = {("models", "entropy"), ("models", "metrics")}
 
-LIGHT = ["__main__", "batch", "container", "errors", "files", "limits", "models.registry", "target"]
+LIGHT = [
+    "__main__",
+    "batch",
+    "container",
+    "errors",
+    "files",
+    "limits",
+    "models.registry",
+    "rate_control",
+]
 HEAVY = {"torch", "numpy", "PIL", "compressai", "tqdm", "safetensors"}
 
 

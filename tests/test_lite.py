@@ -10,19 +10,19 @@ import torch
 from test_codec import crop
 from torch import Tensor
 
+from benchmarks.crosscheck import filled_model
 from stfcodec import tiling
-from stfcodec.bench.crosscheck import filled_model
-from stfcodec.bench.exactness import rates
 from stfcodec.errors import StreamError
 from stfcodec.models import registry, weights
 from stfcodec.models.blocks import Convolution, DepthwiseMixer, block, shuffle, unshuffle
-from stfcodec.models.carriers import FloatCarrier, Int8Carrier, ReferenceCarrier
+from stfcodec.models.checkerboard import merge, pack, unpack
+from stfcodec.models.integer_backends import FloatBackend, Int8Backend, ReferenceBackend
+from stfcodec.models.integer_cost import rates
 from stfcodec.models.lite import LiteModel
 from stfcodec.models.lite_integer import FRACTION, MAX_MAGNITUDE
-from stfcodec.models.passes import merge, pack, unpack
 
 LITE = ["wacnn-lite", "stf-lite"]
-CARRIERS = {"float": FloatCarrier(), "int8": Int8Carrier(), "reference": ReferenceCarrier()}
+BACKENDS = {"float": FloatBackend(), "int8": Int8Backend(), "reference": ReferenceBackend()}
 
 
 def photographs(*sizes: tuple[int, int]) -> list[Tensor]:
@@ -60,13 +60,13 @@ def test_noise_in_every_float_weight_leaves_the_symbols(model: LiteModel, latent
     assert not torch.equal(y_hat, moved)
 
 
-@pytest.mark.parametrize("carrier", CARRIERS.values(), ids=CARRIERS)
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
 def test_rows_are_equal_whatever_computes_them(
-    model: LiteModel, latents: Tensor, carrier: object
+    model: LiteModel, latents: Tensor, backend: object
 ) -> None:
     coded, threads = model.compress(latents, 2.3), torch.get_num_threads()
     other = copy.deepcopy(model)
-    other.integer.prepare(carrier)
+    other.integer.prepare(backend)
     try:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
@@ -189,7 +189,7 @@ def test_strips_predict_what_the_whole_map_does(
 ) -> None:
     coded = model.compress(latents, 4.0)
     y_hat = model.decompress(coded, (3, 4), 4.0)
-    monkeypatch.setattr("stfcodec.models.passes.STRIP", 32)
+    monkeypatch.setattr("stfcodec.models.checkerboard.STRIP", 32)
     monkeypatch.setattr("stfcodec.models.integer.STRIP", 48)
     strips = model.decompress(coded, (3, 4), 4.0)  # of the same symbols
     torch.testing.assert_close(strips, y_hat, rtol=1e-4, atol=1e-4)

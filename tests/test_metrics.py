@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from stfcodec.bench.metrics import bd_rate, decibels, ms_ssim
-from stfcodec.distortion import psnr
+from stfcodec.metrics import bd_rate, decibels, ms_ssim, psnr
 
 
 def test_psnr() -> None:

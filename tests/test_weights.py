@@ -15,7 +15,7 @@ from stfcodec import container
 from stfcodec.codec import codec_for
 from stfcodec.errors import WeightsError
 from stfcodec.imageio import Picture
-from stfcodec.models import registry, releases, store, weights
+from stfcodec.models import locate, registry, releases, weights
 from stfcodec.models.build import build
 
 LITE = registry.by_name("stf-lite")
@@ -41,7 +41,7 @@ def test_round_trip_is_exact(saved: Path) -> None:
 
 @pytest.mark.parametrize("name", ["wacnn-lite", "stf-lite"])
 def test_embedded_weights_are_small(name: str) -> None:
-    assert store.find(registry.by_name(name), 1).stat().st_size < 25e6
+    assert locate.find(registry.by_name(name), 1).stat().st_size < 25e6
 
 
 def test_published_checkpoints_load_under_any_of_their_names(tmp_path: Path) -> None:
@@ -81,8 +81,8 @@ def test_embedded_weights_are_checked_against_the_manifest(
 ) -> None:
     copy = tmp_path / saved.name
     copy.write_bytes(saved.read_bytes())
-    monkeypatch.setattr(store, "embedded_folder", lambda: tmp_path)
-    monkeypatch.setattr(store, "manifest", lambda: {saved.name: {"sha256": "00" * 32}})
+    monkeypatch.setattr(locate, "embedded_folder", lambda: tmp_path)
+    monkeypatch.setattr(locate, "manifest", lambda: {saved.name: {"sha256": "00" * 32}})
     with pytest.raises(WeightsError, match="not the manifest's"):
         weights.load(LITE, copy)
     weights.load(LITE, saved)  # elsewhere the manifest says nothing
@@ -103,16 +103,16 @@ def test_pickled_code_is_not_run(tmp_path: Path) -> None:
 def test_missing_weights_say_where_to_put_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv(store.ENVIRONMENT, str(tmp_path / "named"))
+    monkeypatch.setenv(locate.ENVIRONMENT, str(tmp_path / "named"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     paper = registry.by_name("wacnn")
     with pytest.raises(WeightsError, match=r"wacnn-q4\.safetensors.*data/stfcodec.*--weights"):
-        store.find(paper, 4)
-    assert store.status(paper) == "missing"
+        locate.find(paper, 4)
+    assert locate.status(paper) == "missing"
     (tmp_path / "named").mkdir()
     (tmp_path / "named" / "wacnn-q4.safetensors").touch()
-    assert store.find(paper, 4).parent.name == "named"
-    assert store.status(paper) == "installed"
+    assert locate.find(paper, 4).parent.name == "named"
+    assert locate.status(paper) == "installed"
 
 
 # ------------------------------------------------------------------------- damaged, replaced, other
@@ -120,11 +120,11 @@ def test_missing_weights_say_where_to_put_them(
 
 @pytest.fixture(scope="module")
 def embedded() -> dict[str, torch.Tensor]:
-    return load_file(store.find(LITE, 1))
+    return load_file(locate.find(LITE, 1))
 
 
 def written(state: dict[str, torch.Tensor], path: Path) -> Path:
-    path.write_bytes(save(state, {store.FINGERPRINT: weights.fingerprint(state).hex()}))
+    path.write_bytes(save(state, {locate.FINGERPRINT: weights.fingerprint(state).hex()}))
     return path
 
 
@@ -240,7 +240,7 @@ def test_streams_find_their_weights_by_fingerprint(
         WeightsError, match=rf"needs weights {digits} \(of no release\) of stf-lite"
     ):
         stfcodec.decode(data)
-    monkeypatch.setenv(store.ENVIRONMENT, str(tmp_path))
+    monkeypatch.setenv(locate.ENVIRONMENT, str(tmp_path))
     assert stfcodec.decode(data).size == (8, 8)
 
 
@@ -248,9 +248,9 @@ def test_embedded_weights_have_a_release() -> None:
     """Their row in `releases.py` says which version can read what they code."""
     for name in ("wacnn-lite", "stf-lite"):
         info = registry.by_name(name)
-        path = store.find(info, 1)
+        path = locate.find(info, 1)
         fingerprint = weights.load(info, path).fingerprint.hex()
-        assert store.manifest()[path.name]["fingerprint"] == fingerprint
+        assert locate.manifest()[path.name]["fingerprint"] == fingerprint
         last = [r for r in releases.RELEASES if r.model == name][-1]
         assert (last.fingerprint, last.version) == (fingerprint, stfcodec.__version__)
     keys = [(r.model, r.fingerprint) for r in releases.RELEASES]
@@ -326,8 +326,8 @@ def test_what_is_no_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         if path.name != "deep.safetensors":
             with pytest.raises(WeightsError, match="cannot read the weights"):
                 weights.load(LITE, path)
-    monkeypatch.setenv(store.ENVIRONMENT, str(tmp_path))
-    assert store.with_fingerprint(b"\xde\xad\xbe\xef") == []
+    monkeypatch.setenv(locate.ENVIRONMENT, str(tmp_path))
+    assert locate.with_fingerprint(b"\xde\xad\xbe\xef") == []
 
 
 def test_a_bad_file_does_not_hide_the_right_one(
@@ -337,9 +337,9 @@ def test_a_bad_file_does_not_hide_the_right_one(
     right = written(other, tmp_path / "z.safetensors")
     data = stfcodec.encode(np.zeros((8, 8, 3), np.uint8), "stf-lite", weights=right)
     (tmp_path / "a.safetensors").write_bytes(right.read_bytes()[:-5000])
-    liar = save(embedded, {store.FINGERPRINT: weights.fingerprint(other).hex()})
+    liar = save(embedded, {locate.FINGERPRINT: weights.fingerprint(other).hex()})
     (tmp_path / "b.safetensors").write_bytes(liar)
-    monkeypatch.setenv(store.ENVIRONMENT, str(tmp_path))
+    monkeypatch.setenv(locate.ENVIRONMENT, str(tmp_path))
     assert stfcodec.decode(data).size == (8, 8)
     right.unlink()
     with pytest.raises(WeightsError, match=r"needs weights|damaged"):
@@ -351,9 +351,9 @@ def test_a_user_without_a_home_has_the_embedded_weights(monkeypatch: pytest.Monk
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    monkeypatch.delenv(store.ENVIRONMENT, raising=False)
+    monkeypatch.delenv(locate.ENVIRONMENT, raising=False)
     monkeypatch.setattr(Path, "expanduser", homeless)
-    assert store.status(LITE) == "embedded"
-    assert store.find(LITE, 3).is_file()
-    with pytest.raises(WeightsError, match=rf"into \${store.ENVIRONMENT}, or name a file"):
-        store.find(registry.by_name("wacnn"), 3)
+    assert locate.status(LITE) == "embedded"
+    assert locate.find(LITE, 3).is_file()
+    with pytest.raises(WeightsError, match=rf"into \${locate.ENVIRONMENT}, or name a file"):
+        locate.find(registry.by_name("wacnn"), 3)

@@ -12,7 +12,7 @@ from stfcodec.cli import coding, paths
 from stfcodec.errors import UsageError
 from stfcodec.limits import Limits
 from stfcodec.models import registry, releases
-from stfcodec.target import Target
+from stfcodec.rate_control import Target
 
 
 @click.command("encode")

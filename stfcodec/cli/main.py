@@ -49,7 +49,7 @@ def _print_parts() -> None:
     from stfcodec.container import VERSION
     from stfcodec.entropy import rans
     from stfcodec.models import registry
-    from stfcodec.models.carriers import best_carrier
+    from stfcodec.models.integer_backends import best_backend
 
     model = codec_for(registry.by_name(registry.DEFAULT_MODEL), registry.DEFAULT_QUALITY).model
     coder = {"c": "C", "python": "Python (no compiler when stfcodec was installed)"}
@@ -58,7 +58,7 @@ def _print_parts() -> None:
         "range coder": coder[rans.BACKEND],
         "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",
         "transforms": f"cpu, {str(model.precision).removeprefix('torch.')}",
-        "integers": type(best_carrier()).__name__,
+        "integers": type(best_backend()).__name__,
         "weights": f"{registry.DEFAULT_MODEL} {model.fingerprint.hex()}",
     }
     for name, value in parts.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from stfcodec.models import registry, store
+from stfcodec.models import locate, registry
 
 _COLUMNS = ("model", "family", "parameters", "qualities", "weights")
 
@@ -34,16 +34,16 @@ def _record(info: registry.ModelInfo) -> dict[str, Any]:
         "parameters": info.parameters,
         "variable_rate": info.variable_rate,
         "lambdas": registry.LAMBDAS,
-        "weights": store.status(info),
+        "weights": locate.status(info),
         "measured": list(_measured(info)),
     }
 
 
 def _measured(info: registry.ModelInfo) -> Iterator[dict[str, Any]]:
     """The manifest's records {"quality", "bpp", "psnr", ...} for every weights file of a model."""
-    names = (store.file_name(info, quality) for quality in range(1, len(registry.LAMBDAS) + 1))
+    names = (locate.file_name(info, quality) for quality in range(1, len(registry.LAMBDAS) + 1))
     for name in dict.fromkeys(names):
-        yield from store.manifest().get(name, {}).get("measured", ())
+        yield from locate.manifest().get(name, {}).get("measured", ())
 
 
 def _report(records: list[dict[str, Any]]) -> Iterator[str]:

@@ -24,9 +24,9 @@ def command(checkpoint: Path, data: Path, output: Path, model: str, limit: int, 
     OUTPUT (.safetensors) holds all that coding needs. Printed is what integers cost, in bits and
     PSNR, on other crops.
     """
-    from stfcodec.bench.exactness import curves, summary
     from stfcodec.models import weights
-    from stfcodec.models.fitting import BATCHES, make_coding
+    from stfcodec.models.coding_tables import BATCHES, make_coding
+    from stfcodec.models.integer_cost import curves, summary
     from stfcodec.train.data import calibration_crops, load_photographs
 
     if not data.is_dir():

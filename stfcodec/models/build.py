@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from stfcodec.models.base import CompressionModel
 from stfcodec.models.lite import LiteModel
-from stfcodec.models.model import CompressionModel
 from stfcodec.models.registry import LiteWidths, ModelInfo, WacnnWidths
 from stfcodec.models.stf import STF
 from stfcodec.models.wacnn import WACNN

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stfcodec.errors import WeightsError
+from stfcodec.models.base import CompressionModel
 from stfcodec.models.blocks import Convolution
-from stfcodec.models.carriers import BOUND, MAX_REACH
 from stfcodec.models.channelwise import ChannelwiseModel
 from stfcodec.models.integer import (
     FRACTION,
@@ -28,6 +28,7 @@ from stfcodec.models.integer import (
     LinearConv,
     TableConv,
 )
+from stfcodec.models.integer_backends import BOUND, MAX_REACH
 from stfcodec.models.lite import LiteModel
 from stfcodec.models.lite_integer import FRACTION as FRACTION_OF_ROWS
 from stfcodec.models.lite_integer import (
@@ -36,7 +37,6 @@ from stfcodec.models.lite_integer import (
     IntegerScales,
     shuffled_order,
 )
-from stfcodec.models.model import CompressionModel
 from stfcodec.models.registry import LAMBDAS
 
 MARGIN = 0.25

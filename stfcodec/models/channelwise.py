@@ -13,9 +13,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from stfcodec.models.base import Code, CompressionModel, noisy
 from stfcodec.models.integer import NETWORKS, IntegerEntropy
 from stfcodec.models.layers import conv3x3, subpel3x3
-from stfcodec.models.model import Code, CompressionModel, noisy
 from stfcodec.models.priors import EntropyBottleneck, ste_round
 from stfcodec.models.registry import MAX_QUALITY, EntropyWidths
 

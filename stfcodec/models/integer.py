@@ -1,8 +1,8 @@
 """The entropy networks in integer arithmetic: equal inputs give equal symbols on every machine.
 
 Whatever decides a symbol's probability is computed here from ẑ's integer symbols, by sums of
-products of integers, which are exact in any order (`carriers.py`) as long as no partial sum
-outgrows its carrier: `IntegerConv.prove` shows that for every output channel. Between the sums
+products of integers, which are exact in any order (`backends.py`) as long as no partial sum
+outgrows its backend: `IntegerConv.prove` shows that for every output channel. Between the sums
 stand multiplications by constants, rounding, clamping and table look-ups, one element at a time,
 of which IEEE 754 leaves no choice of result.
 
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from stfcodec.errors import WeightsError
-from stfcodec.models.carriers import BOUND, MAX_REACH, Carrier, Kernel, best_carrier
+from stfcodec.models.integer_backends import BOUND, MAX_REACH, Backend, Kernel, best_backend
 from stfcodec.models.registry import EntropyWidths
 
 _M = TypeVar("_M", bound=nn.Module)
@@ -86,7 +86,7 @@ class IntegerConv(nn.Module, ABC):
         self.register_buffer("step", torch.ones(c_in, dtype=torch.float32))
         self.register_buffer("float_bias", torch.zeros(c_out, dtype=torch.float32))
 
-    def prepare(self, carrier: Carrier, reach: Tensor | None = None, here: bool = True) -> None:
+    def prepare(self, backend: Backend, reach: Tensor | None = None, here: bool = True) -> None:
         """Checks the proof and makes ready to run. reach: (C,) int64, default 1. here: whether the
         sums are made by this layer, and not elsewhere, to be finished here.
         """
@@ -94,9 +94,9 @@ class IntegerConv(nn.Module, ABC):
         self.prove(reach)
         self.kernel = Kernel(self.weight, self.factor, reach, self.zero.float(), self.bias.float())
         if here:
-            self.sums = carrier.prepare(self.kernel)
+            self.sums = backend.prepare(self.kernel)
         else:
-            self.finish = carrier.finish(self.kernel)
+            self.finish = backend.finish(self.kernel)
 
     @property
     def factor(self) -> Tensor:
@@ -153,9 +153,9 @@ class TableConv(IntegerConv):
     def factor(self) -> Tensor:
         return torch.pow(2.0, -self.shift.float())
 
-    def prepare(self, carrier: Carrier, reach: Tensor | None = None, here: bool = True) -> None:
-        super().prepare(carrier, reach, here)
-        self._entries = self.table.flatten().to(carrier.entries)
+    def prepare(self, backend: Backend, reach: Tensor | None = None, here: bool = True) -> None:
+        super().prepare(backend, reach, here)
+        self._entries = self.table.flatten().to(backend.entries)
         starts = torch.arange(len(self.table), dtype=torch.int32) * TABLE
         self._starts = starts.to(self.table.device)
 
@@ -163,7 +163,7 @@ class TableConv(IntegerConv):
         return self.look_up(self.sums(a))
 
     def look_up(self, sums: Tensor) -> Tensor:
-        """Sums times factor (B, H, W, O), which are overwritten -> (B, H, W, O), as the carrier
+        """Sums times factor (B, H, W, O), which are overwritten -> (B, H, W, O), as the backend
         wants them."""
         # Of a number that is not negative, int() is the floor.
         places = sums.clamp_(0, TABLE - 1).int().add_(self._starts)
@@ -234,13 +234,13 @@ def _transform(widths: tuple[int, ...], last: IntegerConv) -> nn.Sequential:
 class _Part:
     """One tensor of the context, and the columns that several first layers have for it."""
 
-    def __init__(self, layers: dict[str, Kernel], carrier: Carrier) -> None:
-        self.layers, self.carrier = layers, carrier
+    def __init__(self, layers: dict[str, Kernel], backend: Backend) -> None:
+        self.layers, self.backend = layers, backend
         kernels = list(layers.values())
         joint = kernels[0]._replace(
             **{f: torch.cat([getattr(k, f) for k in kernels]) for f in ("weight", "factor", "bias")}
         )
-        self.together = carrier.partial(joint)
+        self.together = backend.partial(joint)
 
     def add_all(self, sums: dict[str, Tensor], a: Tensor) -> None:
         """Adds what `a` contributes to the sums of every layer."""
@@ -251,7 +251,7 @@ class _Part:
 
     def add(self, sums: dict[str, Tensor], a: Tensor, key: str) -> None:
         """Adds what `a` contributes to the sums of one layer."""
-        _add(sums, key, _by_strips(self.carrier.partial(self.layers[key]), a))
+        _add(sums, key, _by_strips(self.backend.partial(self.layers[key]), a))
 
 
 def _add(sums: dict[str, Tensor], key: str, part: Tensor) -> None:
@@ -324,12 +324,12 @@ class IntegerEntropy(nn.Module):
         self.register_buffer("y_multiplier", torch.ones(M, dtype=torch.float32))
         self.register_buffer("thresholds", torch.zeros(levels - 1, dtype=torch.int32))
 
-    def prepare(self, carrier: Carrier | None = None) -> IntegerEntropy:
+    def prepare(self, backend: Backend | None = None) -> IntegerEntropy:
         """Proves every layer exact and makes it ready on the device that its buffers are on.
 
         Raises WeightsError where a layer is not exact.
         """
-        carrier = carrier or best_carrier(self.thresholds.device)
+        backend = backend or best_backend(self.thresholds.device)
         means, scales, y = (
             t.to(torch.int64) for t in (self.means_reach, self.scales_reach, self.y_reach)
         )
@@ -338,7 +338,7 @@ class IntegerEntropy(nn.Module):
                 raise WeightsError(f"damaged integer weights: a reach is outside 1..{MAX_REACH}")
         for net in (self.h_mean_s, self.h_scale_s):
             for layer in net:
-                layer.prepare(carrier)
+                layer.prepare(backend)
         slices = y.split(self.width)
         for i in range(self.slices):
             seen = slices[: min(i, self.support)]
@@ -348,10 +348,10 @@ class IntegerEntropy(nn.Module):
                 ("lrp_transforms", (means, *seen, slices[i])),
             ):
                 first, *others = self.get_submodule(name)[i]
-                first.prepare(carrier, torch.cat(reach), here=False)
+                first.prepare(backend, torch.cat(reach), here=False)
                 for layer in others:
-                    layer.prepare(carrier)
-        self._parts = self._cut_first_layers(carrier)
+                    layer.prepare(backend)
+        self._parts = self._cut_first_layers(backend)
         self._reaches = [t.float() for t in (means, scales, y)]
         if (self.thresholds.diff() < 0).any():
             raise WeightsError("damaged integer weights: the thresholds of scales do not rise")
@@ -359,7 +359,7 @@ class IntegerEntropy(nn.Module):
         self._levels = torch.bucketize(scales, self.thresholds).to(torch.uint8)
         return self
 
-    def _cut_first_layers(self, carrier: Carrier) -> dict[str, _Part]:
+    def _cut_first_layers(self, backend: Backend) -> dict[str, _Part]:
         """The transforms' first layers by what they see, not by whom they belong to.
 
         Each tensor of the context is then convolved once, for all that will ever look at it,
@@ -385,7 +385,7 @@ class IntegerEntropy(nn.Module):
                     f"{n}{i}": self.get_submodule(f"{n}_transforms")[i][0].kernel.columns(inputs)
                     for n, i, inputs in layers
                 },
-                carrier,
+                backend,
             )
             for what, layers in users.items()
         }

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stfcodec.models.base import Code, CompressionModel, Step, noisy
 from stfcodec.models.blocks import (
     AttentionMixer,
     Convolution,
@@ -35,11 +36,10 @@ from stfcodec.models.blocks import (
     unshuffle,
     zeroed,
 )
+from stfcodec.models.checkerboard import by_rows, merge, pack, unpack
 from stfcodec.models.layers import Linear, LowerBound
 from stfcodec.models.lite_entropy import MeanNetwork, ScaleNetwork
 from stfcodec.models.lite_integer import IntegerScales
-from stfcodec.models.model import Code, CompressionModel, Step, noisy
-from stfcodec.models.passes import by_rows, merge, pack, unpack
 from stfcodec.models.priors import (
     SCALE_LEVELS,
     SCALE_MAX,

@@ -12,8 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from stfcodec.models.carriers import Carrier, best_carrier
 from stfcodec.models.integer import LinearConv, TableConv
+from stfcodec.models.integer_backends import Backend, best_backend
 from stfcodec.models.registry import LAMBDAS, LiteWidths
 
 MAX_MAGNITUDE = 15
@@ -53,14 +53,14 @@ class IntegerScales(nn.Module):
         self.second = LinearConv(N, M, -_LIMIT, _LIMIT)
         self.register_buffer("offset", torch.zeros(len(LAMBDAS), M, dtype=torch.int32))
 
-    def prepare(self, carrier: Carrier | None = None) -> IntegerScales:
+    def prepare(self, backend: Backend | None = None) -> IntegerScales:
         """Proves every layer exact and makes it ready on the device that its buffers are on.
 
         Raises WeightsError where a layer is not exact.
         """
-        carrier = carrier or best_carrier(self.offset.device)
+        backend = backend or best_backend(self.offset.device)
         for layer in self.layers():
-            layer.prepare(carrier)
+            layer.prepare(backend)
         return self
 
     def layers(self) -> list[TableConv | LinearConv]:

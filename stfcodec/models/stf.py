@@ -7,9 +7,9 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from stfcodec.models.base import Step, round_up
 from stfcodec.models.channelwise import ChannelwiseModel
 from stfcodec.models.layers import ShuffledConv
-from stfcodec.models.model import Step, round_up
 from stfcodec.models.registry import StfWidths
 from stfcodec.models.swin import PatchEmbed, PatchMerge, PatchSplit, SwinStage
 

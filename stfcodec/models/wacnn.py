@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from stfcodec.models.attention import WindowAttentionModule
+from stfcodec.models.base import Step, round_up
 from stfcodec.models.channelwise import ChannelwiseModel
 from stfcodec.models.layers import GDN, PixelDeconv, conv5x5_down, deconv5x5_up
-from stfcodec.models.model import Step, round_up
 from stfcodec.models.registry import WacnnWidths
 
 

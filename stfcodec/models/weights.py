@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from stfcodec.errors import WeightsError
-from stfcodec.models import store
+from stfcodec.models import locate
+from stfcodec.models.base import CompressionModel
 from stfcodec.models.build import build
 from stfcodec.models.host import plain_torch
-from stfcodec.models.model import CompressionModel
 from stfcodec.models.priors import SCALE_LEVELS
 from stfcodec.models.registry import ModelInfo
 
@@ -59,7 +59,7 @@ def save(model: CompressionModel, path: Path) -> None:
         k: t for k, t in model.state_dict().items() if _TABLES.search(k) or k.startswith(_INTEGER)
     }
     tensors = {k: t.cpu().contiguous() for k, t in tensors.items()}
-    data = save_safetensors(tensors, {store.FINGERPRINT: fingerprint(tensors).hex()})
+    data = save_safetensors(tensors, {locate.FINGERPRINT: fingerprint(tensors).hex()})
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_bytes(data)
     temporary.replace(path)
@@ -107,7 +107,7 @@ def load(info: ModelInfo, path: Path, coding: bool = False) -> CompressionModel:
     arithmetic.
     """
     data = _read(path)
-    if store.expected_sha256(path) not in (None, hashlib.sha256(data).hexdigest()):
+    if locate.expected_sha256(path) not in (None, hashlib.sha256(data).hexdigest()):
         raise WeightsError(f"{path}: damaged (its SHA-256 is not the manifest's); reinstall it")
     state = _parse(path, data)
     _check_values(state, path)

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor
 
 from stfcodec.errors import UsageError, WeightsError
-from stfcodec.models import registry, store, weights
+from stfcodec.models import locate, registry, weights
+from stfcodec.models.base import CompressionModel
 from stfcodec.models.build import build
-from stfcodec.models.fitting import BATCHES, make_coding
+from stfcodec.models.coding_tables import BATCHES, make_coding
 from stfcodec.models.lite import LiteModel
-from stfcodec.models.model import CompressionModel
 from stfcodec.train.arena import Arena
 from stfcodec.train.curve import draw
 from stfcodec.train.data import (
@@ -403,7 +403,7 @@ def export(
     model.entropy_bottleneck.fit_quantiles()
     model.update()
     make_coding(model, calibration_crops(photographs, crop, BATCHES))
-    path = folder / store.file_name(info, 1)
+    path = folder / locate.file_name(info, 1)
     weights.save(model, path)
     return path
 

@@ -12,10 +12,10 @@ from PIL import Image
 import stfcodec
 from stfcodec import Target
 from stfcodec.codec import codec_for
-from stfcodec.distortion import psnr
 from stfcodec.imageio import Picture
+from stfcodec.metrics import psnr
 from stfcodec.models import registry
-from stfcodec.target import _crossing, encode
+from stfcodec.rate_control import _crossing, encode
 
 PHOTOGRAPH = Path(__file__).resolve().parents[1] / "docs" / "images" / "kodim23.png"
 

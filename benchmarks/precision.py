@@ -15,8 +15,8 @@ import numpy as np
 
 import stfcodec
 from stfcodec.codec import PRECISION
-from stfcodec.distortion import psnr
 from stfcodec.imageio import read_picture
+from stfcodec.metrics import psnr
 from stfcodec.models import registry
 
 

@@ -6,8 +6,8 @@ import math
 from statistics import median
 from typing import Any, NamedTuple
 
-from stfcodec.bench.coders import JPEG_444
-from stfcodec.bench.metrics import Curve, bd_rate, common_range, decibels
+from benchmarks.coders import JPEG_444
+from stfcodec.metrics import Curve, bd_rate, common_range, decibels
 
 
 class Row(NamedTuple):

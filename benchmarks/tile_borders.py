@@ -11,7 +11,7 @@ from PIL import Image
 
 from stfcodec import imageio
 from stfcodec.codec import codec_for
-from stfcodec.distortion import psnr
+from stfcodec.metrics import psnr
 from stfcodec.models import registry
 
 _AMPLIFIED = 64

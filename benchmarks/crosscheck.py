@@ -1,4 +1,4 @@
-"""Whether streams decode to the same symbols everywhere: python -m stfcodec.bench.crosscheck.
+"""Whether streams decode to the same symbols everywhere: python -m benchmarks.crosscheck.
 
 `run` codes pictures with every model, then starts one process for each environment that decodes
 all streams, down to ŷ (g_s may differ by a grey level and is left out). `verify` is such a
@@ -27,43 +27,43 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.pictures import middle
 from stfcodec import container
-from stfcodec.bench.pictures import middle
 from stfcodec.codec import codec_for
 from stfcodec.container import Stream
 from stfcodec.entropy import rans
 from stfcodec.errors import StreamError
 from stfcodec.imageio import Picture, read_picture
-from stfcodec.models import registry, store, weights
-from stfcodec.models.build import build
-from stfcodec.models.calibrate import quantise
-from stfcodec.models.carriers import (
-    Carrier,
-    FloatCarrier,
-    Int8Carrier,
-    ReferenceCarrier,
-    best_carrier,
-)
-from stfcodec.models.channelwise import ChannelwiseModel
-from stfcodec.models.integer import FRACTION
-from stfcodec.models.lite import LiteModel
-from stfcodec.models.model import (
+from stfcodec.models import locate, registry, weights
+from stfcodec.models.base import (
     DOWNSAMPLING_Z,
     CompressionModel,
     channel_rows,
     checksum,
     flat,
 )
+from stfcodec.models.build import build
+from stfcodec.models.calibrate import quantise
+from stfcodec.models.channelwise import ChannelwiseModel
+from stfcodec.models.integer import FRACTION
+from stfcodec.models.integer_backends import (
+    Backend,
+    FloatBackend,
+    Int8Backend,
+    ReferenceBackend,
+    best_backend,
+)
+from stfcodec.models.lite import LiteModel
 from stfcodec.models.registry import ModelInfo
 
-_CARRIERS: dict[str, Carrier] = {
-    "int8": Int8Carrier(),
-    "int8-aligned": Int8Carrier(aligned=True),
-    "float": FloatCarrier(),
-    "reference": ReferenceCarrier(),
+_BACKENDS: dict[str, Backend] = {
+    "int8": Int8Backend(),
+    "int8-aligned": Int8Backend(aligned=True),
+    "float": FloatBackend(),
+    "reference": ReferenceBackend(),
 }
 _QUALITIES = range(1, len(registry.LAMBDAS) + 1)
-_PACKAGE = Path(__file__).resolve().parents[2]
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ ENVIRONMENTS = (
     Environment("as it comes"),
     Environment("2 threads", ("--threads", "2")),
     Environment("batches of 4, channels last", ("--batch", "4", "--channels-last")),
-    Environment("float32 convolutions", ("--carrier", "float")),
-    Environment("float64 products", ("--carrier", "reference")),
-    Environment("no oneDNN", ("--no-onednn", "--carrier", "float")),
+    Environment("float32 convolutions", ("--backend", "float")),
+    Environment("float64 products", ("--backend", "reference")),
+    Environment("no oneDNN", ("--no-onednn", "--backend", "float")),
     Environment("ATen without AVX", variables={"ATEN_CPU_CAPABILITY": "default"}),
     Environment("ATen with AVX2", variables={"ATEN_CPU_CAPABILITY": "avx2"}),
     Environment("oneDNN with AVX2", variables={"ONEDNN_MAX_CPU_ISA": "AVX2"}),
@@ -142,7 +142,7 @@ def run(
 
 
 def _start(environment: Environment, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = ["-m", "stfcodec.bench.crosscheck", "verify", str(folder.resolve())]
+    command = ["-m", "benchmarks.crosscheck", "verify", str(folder.resolve())]
     # Threads that spin while they wait would take the processor from those they wait for.
     waiting = {"OMP_WAIT_POLICY": "passive", "PYTHONIOENCODING": "utf-8"}
     return subprocess.run(
@@ -161,8 +161,8 @@ def _encode(pictures: Sequence[Picture], folder: Path, few: int, crop: int) -> i
     count = 0
     for info in registry.MODELS:
         path = _weights(folder, info)
-        if store.status(info) == "embedded":
-            shutil.copyfile(store.find(info, _QUALITIES[0]), path)
+        if locate.status(info) == "embedded":
+            shutil.copyfile(locate.find(info, _QUALITIES[0]), path)
             sources, qualities = list(pictures), list(_QUALITIES)
         else:
             sources, qualities = [_middle(p, crop) for p in pictures[:few]], [3]
@@ -223,7 +223,7 @@ def _weights(folder: Path, info: ModelInfo) -> Path:
 @main.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--carrier", type=click.Choice(list(_CARRIERS)), help="Default: the best here.")
+@click.option("--backend", type=click.Choice(list(_BACKENDS)), help="Default: the best here.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--channels-last", is_flag=True)
 @click.option("--onednn/--no-onednn", default=True, show_default=True)
@@ -231,7 +231,7 @@ def _weights(folder: Path, info: ModelInfo) -> Path:
 def verify(
     folder: Path,
     threads: int,
-    carrier: str | None,
+    backend: str | None,
     batch: int,
     channels_last: bool,
     onednn: bool,
@@ -241,7 +241,7 @@ def verify(
     digest of all ŷ. Exits with 1 unless all are right."""
     torch.set_num_threads(threads)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    chosen = _CARRIERS[carrier] if carrier else best_carrier(torch.device(device))
+    chosen = _BACKENDS[backend] if backend else best_backend(torch.device(device))
     start = time.perf_counter()
     found: dict[str, int] = {}
     failed: list[str] = []
@@ -263,7 +263,7 @@ def verify(
 
 
 def _batches(
-    folder: Path, size: int, device: str, carrier: Carrier
+    folder: Path, size: int, device: str, backend: Backend
 ) -> Iterator[tuple[CompressionModel, list[str], list[Stream]]]:
     """Streams of one model, quality and padded size, `size` of them at a time at most."""
     models: dict[int, CompressionModel] = {}
@@ -278,7 +278,7 @@ def _batches(
         if model_id not in models:
             info = registry.by_id(model_id)
             model = codec_for(info, quality, "cpu", _weights(folder, info)).model.to(device)
-            model.integer.prepare(carrier)
+            model.integer.prepare(backend)
             models[model_id] = model
         items = list(group)
         for at in range(0, len(items), size):

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from stfcodec.bench.processes import IMPORT_TORCH
-from stfcodec.bench.summary import Summary, signed
+from benchmarks.processes import IMPORT_TORCH
+from benchmarks.summary import Summary, signed
 from stfcodec.models.registry import DEFAULT_MODEL
 
 
@@ -272,7 +272,7 @@ def _speedup(record: dict[str, Any]) -> list[str]:
         "## Paper size, against the published algorithm",
         "",
         *_paragraph(
-            "The published algorithm (`stfcodec/bench/published.py`): eager float32, NCHW, mean "
+            "The published algorithm (`benchmarks/published.py`): eager float32, NCHW, mean "
             "and scale networks apart, symbols through Python lists. All take turns on one "
             "768×512 picture. The weights are stand-ins, spread so that the picture takes about "
             f"as many bits as with trained ones ({rates})."

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 import stfcodec
+from benchmarks.coders import WAYS, environment
+from benchmarks.reference_networks import Published
 from stfcodec.allocator import keep_freed_memory
-from stfcodec.bench.coders import WAYS, environment
-from stfcodec.bench.published import Published
 from stfcodec.models import registry, weights
+from stfcodec.models.base import CompressionModel
 from stfcodec.models.build import build
 from stfcodec.models.calibrate import quantise
 from stfcodec.models.channelwise import ENTROPY_PARTS, ChannelwiseModel
-from stfcodec.models.model import CompressionModel
 from stfcodec.models.registry import ModelInfo
 from stfcodec.models.stf import STF
 from stfcodec.models.wacnn import WACNN

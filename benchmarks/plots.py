@@ -14,8 +14,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
-from stfcodec.bench.metrics import decibels
-from stfcodec.bench.summary import Row, signed
+from benchmarks.summary import Row, signed
+from stfcodec.metrics import decibels
 
 _OURS = {"wacnn-lite": "#0b5fc0", "stf-lite": "#d2491f"}
 _ANOTHER_OF_OURS = "#1b7f3b"

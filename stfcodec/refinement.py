@@ -20,7 +20,7 @@ from torch import Tensor
 
 from stfcodec import tiling
 from stfcodec.allocator import give_back_memory
-from stfcodec.models.model import DOWNSAMPLING_Y, CompressionModel
+from stfcodec.models.base import DOWNSAMPLING_Y, CompressionModel
 from stfcodec.models.priors import ste_round
 from stfcodec.models.registry import MAX_QUALITY, MIN_QUALITY, lambda_from_quality
 

@@ -67,7 +67,7 @@ def encode(codec: Codec, picture: Picture, target: Target, effort: int = 0) -> S
         """What the target is about; of sizes the logarithm, which rises more evenly."""
         stream = codec.encode(picture, quality, effort)
         if target.kind == "psnr":
-            from stfcodec.distortion import psnr  # numpy, which the command line need not load
+            from stfcodec.metrics import psnr  # numpy, which the command line need not load
 
             reached = min(psnr(picture.pixels, codec.decode(stream).pixels), _EXACT)
         else:

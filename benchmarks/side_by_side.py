@@ -1,6 +1,6 @@
 """What a model's pictures look like at low, middle and high quality, beside AVIF at the same size.
 
-python -m stfcodec.bench.strips PICTURE OUT.jpg --model wacnn-lite --crop 300 150 384 256
+python -m benchmarks.side_by_side PICTURE OUT.jpg --model wacnn-lite --crop 300 150 384 256
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import stfcodec
-from stfcodec.bench.coders import AVIF
-from stfcodec.distortion import psnr
+from benchmarks.coders import AVIF
+from stfcodec.metrics import psnr
 from stfcodec.models import registry
 
 _GAP, _LABEL = 8, 20

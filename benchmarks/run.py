@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from stfcodec.bench import machine, memory, peers, processes, published, rates, speedup
-from stfcodec.bench.coders import WAYS, Coder, available, by_way
-from stfcodec.bench.pictures import middle
+from benchmarks import machine, memory, peers, processes, rates, reference_networks, speedup
+from benchmarks.coders import WAYS, Coder, available, by_way
+from benchmarks.pictures import middle
 from stfcodec.models.registry import DEFAULT_MODEL
 
 _SIZES = [(512, 768), (1500, 2000), (4000, 6000), (10000, 10000)]
@@ -136,7 +136,7 @@ def _ways(
 def _speedup(
     record: dict[str, Any], images: Sequence[np.ndarray], coders: Sequence[Coder], quick: bool
 ) -> None:
-    if not published.is_available():
+    if not reference_networks.is_available():
         record["absent"]["the published algorithm"] = "needs compressai's compiled coder"
         return
     picture = memory.mosaic(images, 512, 768)
@@ -173,7 +173,7 @@ def _read(folder: Path, limit: int | None, crop: int | None) -> list[np.ndarray]
 
 
 def _command(folder: Path, quick: bool, skip: tuple[str, ...], crop: int | None) -> str:
-    words = ["python -m stfcodec.bench", folder.resolve().name]
+    words = ["python -m benchmarks", folder.resolve().name]
     words += ["--quick"] * quick + [f"--skip {part}" for part in skip]
     words += [f"--crop {crop}"] if crop else []
     return " ".join(words)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from stfcodec.bench import coders
-from stfcodec.bench.coders import Coder
+from benchmarks import coders
+from benchmarks.coders import Coder
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def measure(coder: Coder, picture: np.ndarray) -> Memory:
 
 
 def _process(direction: str, coder: Coder, source: Path, stream: Path) -> tuple[float, float]:
-    command = [sys.executable, "-m", "stfcodec.bench.memory", direction, coder.name]
+    command = [sys.executable, "-m", "benchmarks.memory", direction, coder.name]
     done = subprocess.run(
         [*command, str(source), str(stream)], check=True, stdout=subprocess.PIPE, text=True
     )

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.timing import median_seconds
 from stfcodec.allocator import keep_freed_memory
-from stfcodec.bench.timing import median_seconds
 from stfcodec.models import registry
+from stfcodec.models.base import CompressionModel
 from stfcodec.models.build import build
-from stfcodec.models.model import CompressionModel
 from stfcodec.train.loss import rate_distortion
 
 

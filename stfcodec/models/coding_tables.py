@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from stfcodec.entropy.tables import CdfTables, gaussian_tables, pmf_to_cdf
+from stfcodec.models.base import CompressionModel, flat, symbols_of
 from stfcodec.models.calibrate import quantise
-from stfcodec.models.model import CompressionModel, flat, symbols_of
 from stfcodec.models.priors import scale_levels
 from stfcodec.models.registry import LAMBDAS
 

@@ -10,8 +10,8 @@ from unittest.mock import patch
 import click
 import numpy as np
 
-from stfcodec.bench.published import compressai_coder
-from stfcodec.bench.timing import median_seconds
+from benchmarks.reference_networks import compressai_coder
+from benchmarks.timing import median_seconds
 from stfcodec.codec import codec_for
 from stfcodec.entropy import rans
 from stfcodec.entropy.tables import CdfTables

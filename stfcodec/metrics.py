@@ -1,10 +1,17 @@
-"""Distortion and rate-distortion summaries."""
+"""Distortion of pictures (PSNR, MS-SSIM), and rate-distortion curves compared (BD-rate)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB of two uint8 pictures of one shape; inf if equal."""
+    # Row by row in integers: exact, and in no more memory than a row takes.
+    error = sum(int(np.square(x.astype(np.int64) - y).sum()) for x, y in zip(a, b, strict=True))
+    return float(10 * np.log10(255**2 * a.size / error)) if error else float("inf")
 
 
 def ms_ssim(a: np.ndarray, b: np.ndarray) -> float | None:

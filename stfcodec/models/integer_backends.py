@@ -2,7 +2,7 @@
 
 A sum is exact in any order, with any number of threads and in any memory layout, as long as no
 partial sum outgrows what carries it; `integer.IntegerConv.prove` shows that for every output
-channel. All carriers give the same integers. Feature maps are (B, H, W, C) in this file.
+channel. All backends give the same integers. Feature maps are (B, H, W, C) in this file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 
 class Kernel(NamedTuple):
-    """What a carrier convolves with; O output and C input channels.
+    """What a backend convolves with; O output and C input channels.
 
     Sums come out times `factor`, powers of two, which changes no digit of them.
     """
@@ -61,7 +61,7 @@ Convolution = Callable[[Tensor], Tensor]
 """a (B, H, W, C), int8 or carried in float32 -> sums (B, H, W, O)."""
 
 
-class Carrier(ABC):
+class Backend(ABC):
     """One way to make sums."""
 
     entries: ClassVar[torch.dtype]
@@ -69,7 +69,7 @@ class Carrier(ABC):
 
     @abstractmethod
     def partial(self, kernel: Kernel) -> Convolution:
-        """Sums without bias, in a type of the carrier's own: those of several parts of a kernel
+        """Sums without bias, in a type of the backend's own: those of several parts of a kernel
         may be added up."""
 
     @abstractmethod
@@ -83,7 +83,7 @@ class Carrier(ABC):
         return lambda a: finish(partial(a))
 
 
-class FloatCarrier(Carrier):
+class FloatBackend(Backend):
     """Integers in float32 convolutions: exact below BOUND on every CPU.
 
     Not for CUDA, where TF32, Winograd's algorithm or a Fourier transform may stand for a
@@ -138,7 +138,7 @@ class _Convolution:
             return F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
 
 
-class Int8Carrier(Carrier):
+class Int8Backend(Backend):
     """int8 matrix products with int32 sums on unfolded feature maps; quick with VNNI.
 
     A channel that reaches r times beyond int8 is cut into r summands that do not, all with the
@@ -206,7 +206,7 @@ def _pad(a: Tensor, zero: Tensor, dtype: torch.dtype) -> Tensor:
     return padded
 
 
-class ReferenceCarrier(Carrier):
+class ReferenceBackend(Backend):
     """float64 matrix products, exact to 2⁵³ in any order: slow, and right wherever there is
     IEEE 754. TF32 and autocast leave float64 alone."""
 
@@ -226,8 +226,8 @@ class ReferenceCarrier(Carrier):
         return lambda sums: ((sums + kernel.bias) * kernel.factor).float()
 
 
-def _is_exact(carrier: Carrier, device: torch.device) -> bool:
-    """Whether the carrier passes a test there with the extremes of weights and activations.
+def _is_exact(backend: Backend, device: torch.device) -> bool:
+    """Whether the backend passes a test there with the extremes of weights and activations.
 
     Finds fast convolutions that are no plain sums, int8 instructions that saturate, and inputs
     that are rounded. The sums stay below BOUND.
@@ -246,24 +246,24 @@ def _is_exact(carrier: Carrier, device: torch.device) -> bool:
     parts = weight, factor, reach, torch.full((72,), -128.0, dtype=torch.float32), bias
     kernel, a = Kernel(*(t.to(device) for t in parts)), a.float().to(device)
     try:
-        sums = carrier.prepare(kernel)(a)
+        sums = backend.prepare(kernel)(a)
     except (RuntimeError, AttributeError):
         return False
-    return torch.equal(sums, ReferenceCarrier().prepare(kernel)(a))
+    return torch.equal(sums, ReferenceBackend().prepare(kernel)(a))
 
 
-def best_carrier(device: torch.device = CPU) -> Carrier:
-    """The quickest carrier that is exact there, as float32 products are computed now."""
-    return _best_carrier(device, precision())
+def best_backend(device: torch.device = CPU) -> Backend:
+    """The quickest backend that is exact there, as float32 products are computed now."""
+    return _best_backend(device, precision())
 
 
 @cache
-def _best_carrier(device: torch.device, _: tuple[str, ...]) -> Carrier:
-    carriers: list[Carrier] = [Int8Carrier(aligned=True)]
+def _best_backend(device: torch.device, _: tuple[str, ...]) -> Backend:
+    backends: list[Backend] = [Int8Backend(aligned=True)]
     if device.type == "cpu":
-        carriers = [Int8Carrier(), FloatCarrier()] if _cpu_has_int8() else [FloatCarrier()]
-    exact = (c for c in carriers if _is_exact(c, device))
-    return next(exact, ReferenceCarrier())
+        backends = [Int8Backend(), FloatBackend()] if _cpu_has_int8() else [FloatBackend()]
+    exact = (c for c in backends if _is_exact(c, device))
+    return next(exact, ReferenceBackend())
 
 
 def _cpu_has_int8() -> bool:

@@ -12,8 +12,8 @@ from PIL import Image
 import stfcodec
 from stfcodec.allocator import keep_freed_memory
 from stfcodec.codec import codec_for
-from stfcodec.distortion import psnr
-from stfcodec.models import registry, store
+from stfcodec.metrics import psnr
+from stfcodec.models import locate, registry
 
 
 @click.command()
@@ -30,7 +30,7 @@ def main(picture: Path, out: Path, quality: float, beside: Path | None) -> None:
     click.echo(f"{picture}: {original.width}x{original.height}, quality {quality:g}")
     strip = [original]
     for info in stfcodec.list_models():
-        if store.status(info) == "missing":
+        if locate.status(info) == "missing":
             click.echo(f"  {info.name:<11} no weights here")
             continue
         codec_for(info, quality)  # loads and keeps it

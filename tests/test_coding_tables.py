@@ -8,8 +8,8 @@ import torch
 from test_codec import LITE, crop
 
 from stfcodec.entropy.tables import CdfTables, gaussian_tables
-from stfcodec.models import registry, store, weights
-from stfcodec.models.fitting import count, fit_tables, tables_of
+from stfcodec.models import locate, registry, weights
+from stfcodec.models.coding_tables import count, fit_tables, tables_of
 
 SCALES = np.array([0.11, 0.5, 3.0, 40.0])
 GAUSSIAN = gaussian_tables(SCALES)
@@ -71,7 +71,7 @@ def test_symbols_outside_their_table_are_escapes() -> None:
 @pytest.mark.parametrize("name", LITE)
 def test_embedded_tables_beat_the_gaussian_on_a_photograph(name: str) -> None:
     info = registry.by_name(name)
-    model = weights.load(info, store.find(info, 3.0), coding=True)
+    model = weights.load(info, locate.find(info, 3.0), coding=True)
     x = torch.from_numpy(crop((256, 384))).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
         y = model.analysis(x, 3.0)
@@ -82,7 +82,7 @@ def test_embedded_tables_beat_the_gaussian_on_a_photograph(name: str) -> None:
 
 def test_fitting_counts_what_the_integers_code() -> None:
     info = registry.by_name("wacnn-lite")
-    model = weights.load(info, store.find(info, 1.0), coding=True)
+    model = weights.load(info, locate.find(info, 1.0), coding=True)
     x = torch.from_numpy(crop((64, 128))).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
         y = model.analysis(x, 1.0)

@@ -1,6 +1,6 @@
 """What `encode --effort` gains and takes: docs/effort.md.
 
-python -m stfcodec.bench.effort PICTURES
+python -m benchmarks.effort PICTURES
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import click
 import numpy as np
 from PIL import Image
 
-from stfcodec.bench import rates
-from stfcodec.bench.coders import ours
-from stfcodec.bench.metrics import bd_rate
-from stfcodec.bench.page import fill, table
-from stfcodec.bench.pictures import middle
-from stfcodec.bench.rates import Point
-from stfcodec.bench.summary import signed
-from stfcodec.models import registry, store
+from benchmarks import rates
+from benchmarks.coders import ours
+from benchmarks.page import fill, table
+from benchmarks.pictures import middle
+from benchmarks.rates import Point
+from benchmarks.summary import signed
+from stfcodec.metrics import bd_rate
+from stfcodec.models import locate, registry
 
 _PAGE = Path("docs/effort.md")
 
@@ -40,7 +40,7 @@ def main(pictures: Path, efforts: tuple[int, ...], crop: int) -> None:
     ]
     rows: list[list[str]] = []
     for info in registry.MODELS:
-        if info.variable_rate and store.status(info) != "missing":
+        if info.variable_rate and locate.status(info) != "missing":
             coders = [ours(info, effort) for effort in (0, *efforts)]
             points = rates.measure(coders, images, similarity=False)
             found = [points[coder.name] for coder in coders]

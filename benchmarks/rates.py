@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from stfcodec.bench.coders import Coder
-from stfcodec.bench.metrics import ms_ssim
-from stfcodec.distortion import psnr
+from benchmarks.coders import Coder
+from stfcodec.metrics import ms_ssim, psnr
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.timing import median_seconds
 from stfcodec import imageio
 from stfcodec.allocator import keep_freed_memory
-from stfcodec.bench.timing import median_seconds
 from stfcodec.codec import codec_for
 from stfcodec.models import registry
 

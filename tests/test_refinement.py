@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 import stfcodec
-from stfcodec import api, search
-from stfcodec.distortion import psnr
+from stfcodec import api, refinement
 from stfcodec.imageio import Picture
-from stfcodec.models import registry, store, weights
-from stfcodec.models.model import CompressionModel
+from stfcodec.metrics import psnr
+from stfcodec.models import locate, registry, weights
+from stfcodec.models.base import CompressionModel
 
 PHOTOGRAPH = Path(__file__).resolve().parents[1] / "docs" / "images" / "kodim23.png"
 
@@ -33,7 +33,7 @@ def bits(pixels: np.ndarray, data: bytes, quality: float) -> float:
 
 def load(name: str) -> CompressionModel:
     info = registry.by_name(name)
-    return weights.load(info, store.find(info, 3)).requires_grad_(False)
+    return weights.load(info, locate.find(info, 3)).requires_grad_(False)
 
 
 @pytest.mark.parametrize(("model", "quality", "gain"), [
@@ -55,11 +55,11 @@ def test_a_stream_is_the_same_every_time() -> None:
 
 def test_tiles_cover_the_picture_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model, quality = load("wacnn-lite"), 2.0
-    monkeypatch.setattr(search, "CORE", 64)
-    monkeypatch.setattr(search, "_descend", lambda cost, y, free, *_: y[(..., *free)] + 1)
+    monkeypatch.setattr(refinement, "CORE", 64)
+    monkeypatch.setattr(refinement, "_descend", lambda cost, y, free, *_: y[(..., *free)] + 1)
     pixels = torch.zeros(448, 512, 3, dtype=torch.uint8)
     y = torch.randn(1, 224, 28, 32)
-    found = search.improve(model, pixels, (400, 500), y, quality, 1, torch.device("cpu"))
+    found = refinement.improve(model, pixels, (400, 500), y, quality, 1, torch.device("cpu"))
     gain, _ = model.gains(quality, y)
     torch.testing.assert_close(found * gain, y * gain + 1)
 
@@ -71,15 +71,15 @@ def test_tiles_pay_nearly_as_much_as_the_whole(monkeypatch: pytest.MonkeyPatch) 
     with torch.no_grad():
         y = model.analysis(pixels.permute(2, 0, 1)[None].float() / 255, quality)
     gain, inverse = model.gains(quality, y)
-    cost = search._cost(model, pixels, inverse, quality)
+    cost = refinement._cost(model, pixels, inverse, quality)
 
     def saved() -> float:
-        found = search.improve(model, pixels, (448, 448), y, quality, 3, torch.device("cpu"))
+        found = refinement.improve(model, pixels, (448, 448), y, quality, 3, torch.device("cpu"))
         with torch.no_grad():
             return float(cost(y * gain, torch.round) - cost(found * gain, torch.round))
 
     whole = saved()
-    monkeypatch.setattr(search, "CORE", 128)
+    monkeypatch.setattr(refinement, "CORE", 128)
     assert saved() > whole / 2 > 0
 
 
@@ -87,7 +87,7 @@ def test_what_costs_more_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """With strides that overshoot, the latents stay as g_a gave them."""
     pixels = crop(128, 128)
     plain = stfcodec.encode(pixels)
-    monkeypatch.setattr(search, "_PACE", (10.0, 10.0))
+    monkeypatch.setattr(refinement, "_PACE", (10.0, 10.0))
     assert stfcodec.encode(pixels, effort=1) == plain
 
 
@@ -118,11 +118,11 @@ def test_effort_pays_on_cuda() -> None:
 
 def test_the_slope_becomes_rounding() -> None:
     x = torch.tensor([-1.0, -0.7, 0.0, 0.2, 0.8, 2.0])
-    torch.testing.assert_close(search._slope(x, width=100.0), x, rtol=0, atol=1e-3)
-    torch.testing.assert_close(search._slope(x, width=0.01), x.round(), rtol=0, atol=1e-6)
-    for width in (search._SOFT, search._HARD):
+    torch.testing.assert_close(refinement._slope(x, width=100.0), x, rtol=0, atol=1e-3)
+    torch.testing.assert_close(refinement._slope(x, width=0.01), x.round(), rtol=0, atol=1e-6)
+    for width in (refinement._SOFT, refinement._HARD):
         whole = torch.arange(-3.0, 4.0)
-        torch.testing.assert_close(search._slope(whole, width), whole)
+        torch.testing.assert_close(refinement._slope(whole, width), whole)
 
 
 @pytest.mark.parametrize("effort", [-1, 2.5, 101])

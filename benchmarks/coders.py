@@ -19,7 +19,7 @@ from PIL import Image, features
 
 import stfcodec
 from stfcodec.allocator import keep_freed_memory
-from stfcodec.models import registry, store
+from stfcodec.models import locate, registry
 from stfcodec.models.registry import ModelInfo
 
 WAYS: dict[str, dict[str, str]] = {
@@ -152,7 +152,7 @@ def available() -> tuple[list[Coder], dict[str, str]]:
     found: list[Coder] = []
     absent: dict[str, str] = {}
     for info in registry.MODELS:
-        if info.variable_rate and store.status(info) != "missing":
+        if info.variable_rate and locate.status(info) != "missing":
             found.append(ours(info))
             if info.name == registry.DEFAULT_MODEL:
                 found.append(ours(info, EFFORT))

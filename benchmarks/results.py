@@ -18,12 +18,12 @@ import click
 import numpy as np
 from PIL import Image
 
-from stfcodec.bench import rates
-from stfcodec.bench.coders import EFFORT, JPEG_444, WHOLE_QUALITIES, ours
-from stfcodec.bench.metrics import Curve, bd_rate
-from stfcodec.bench.page import fill
-from stfcodec.bench.rates import Point
-from stfcodec.models import registry, store, weights
+from benchmarks import rates
+from benchmarks.coders import EFFORT, JPEG_444, WHOLE_QUALITIES, ours
+from benchmarks.page import fill
+from benchmarks.rates import Point
+from stfcodec.metrics import Curve, bd_rate
+from stfcodec.models import locate, registry, weights
 from stfcodec.train.loop import TRAINING
 
 _PAGES = Path("README.md"), Path("docs/training.md")
@@ -48,14 +48,14 @@ def main(pictures: Path, adopt: tuple[Path, ...]) -> None:
         info: path
         for info in registry.MODELS
         if info.variable_rate
-        and (path := store.embedded_folder() / store.file_name(info, 1)).exists()
+        and (path := locate.embedded_folder() / locate.file_name(info, 1)).exists()
     }
     plain = {info: ours(info) for info in embedded}
     searched = {info: ours(info, EFFORT) for info in embedded}
     coders = [JPEG_444, *plain.values(), *searched.values()]
     points = rates.measure(coders, images, similarity=False)
     jpeg = rates.curve(points[JPEG_444.name])
-    manifest = dict(store.manifest())
+    manifest = dict(locate.manifest())
     for info, path in embedded.items():
         effort = _measured(points[searched[info].name], jpeg)
         manifest[path.name] = {
@@ -77,10 +77,10 @@ def _adopt(run: Path) -> None:
     """Takes a training run's weights, and how they were trained, into the embedded folder."""
     record = json.loads((run / TRAINING).read_text(encoding="utf-8"))
     info = registry.by_name(record["settings"]["model"])
-    path = store.embedded_folder() / store.file_name(info, 1)
+    path = locate.embedded_folder() / locate.file_name(info, 1)
     found = {"training": record, **_identity(info, run / path.name)}
     shutil.copyfile(run / path.name, path)
-    _write_manifest({**store.manifest(), path.name: found})
+    _write_manifest({**locate.manifest(), path.name: found})
 
 
 def _identity(info: registry.ModelInfo, path: Path) -> dict[str, str]:
@@ -90,9 +90,9 @@ def _identity(info: registry.ModelInfo, path: Path) -> dict[str, str]:
 
 
 def _write_manifest(manifest: dict[str, Any]) -> None:
-    path = store.embedded_folder() / "MANIFEST.json"
+    path = locate.embedded_folder() / "MANIFEST.json"
     path.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    store.manifest.cache_clear()
+    locate.manifest.cache_clear()
 
 
 def _measured(points: list[Point], jpeg: Curve) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def _results(manifest: dict[str, Any]) -> Iterator[str]:
     yield f"| model | {head} | BD-rate against JPEG 4:4:4 |"
     yield "|---" * (len(WHOLE_QUALITIES) + 2) + "|"
     for info in registry.MODELS:
-        entry = manifest.get(store.file_name(info, 1))
+        entry = manifest.get(locate.file_name(info, 1))
         if entry and info.variable_rate:
             effort = entry["with_effort"]
             yield _row(f"`{info.name}`", entry)

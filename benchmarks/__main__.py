@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from stfcodec.bench import run
-from stfcodec.bench.page import render
-from stfcodec.bench.summary import summarise
+from benchmarks import run
+from benchmarks.page import render
+from benchmarks.summary import summarise
 
 
 @click.command()
@@ -55,7 +55,7 @@ def _save(record: dict[str, Any], folder: Path) -> None:
 
 
 def _write(record: dict[str, Any], out: Path) -> None:
-    from stfcodec.bench import plots
+    from benchmarks import plots
 
     summary = summarise(record)
     folder = out / "benchmarks"
