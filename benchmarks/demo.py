@@ -1,4 +1,4 @@
-"""Encode and decode one picture for real, and say what came of it: `make demo`."""
+"""Demonstration, `make demo`: encodes and decodes one picture with every model."""
 
 from __future__ import annotations
 
@@ -10,50 +10,61 @@ import numpy as np
 from PIL import Image
 
 import stfcodec
+from benchmarks.options import NEW_PATH, picture_argument, quality_option
 from stfcodec.allocator import keep_freed_memory
-from stfcodec.codec import codec_for
 from stfcodec.metrics import psnr
-from stfcodec.models import locate, registry
+from stfcodec.models import locate
 
 
 @click.command()
-@click.argument("picture", type=click.Path(exists=True, path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), default=Path(".demo"), show_default=True)
-@click.option("-q", "--quality", type=float, default=registry.DEFAULT_QUALITY, show_default=True)
-@click.option("--beside", type=click.Path(path_type=Path), help="Write source and decoded here.")
-def main(picture: Path, out: Path, quality: float, beside: Path | None) -> None:
-    """Code PICTURE with every model whose weights are here; write both files into OUT."""
+@picture_argument
+@quality_option
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".demo"),
+    show_default=True,
+    help="Folder for the .stf files and the decoded pictures.",
+)
+@click.option("--beside", type=NEW_PATH, help="File for source and decoded pictures side by side.")
+def main(picture: Path, quality: float, out: Path, beside: Path | None) -> None:
+    """Encode and decode PICTURE with every model that has weights here.
+
+    Prints size, bits per pixel, PSNR, and seconds of both directions.
+    """
+    from stfcodec.codec import codec_for
+
     keep_freed_memory()  # as the commands do
     out.mkdir(parents=True, exist_ok=True)
     original = Image.open(picture).convert("RGB")
     megapixels = original.width * original.height / 1e6
     click.echo(f"{picture}: {original.width}x{original.height}, quality {quality:g}")
-    strip = [original]
+    pictures = [original]
     for info in stfcodec.list_models():
         if locate.status(info) == "missing":
             click.echo(f"  {info.name:<11} no weights here")
             continue
-        codec_for(info, quality)  # loads and keeps it
+        codec_for(info, quality)  # loads the weights before the clock starts
         start = time.perf_counter()
         data = stfcodec.encode(picture, model=info.name, quality=quality)
-        coded = time.perf_counter()
+        encoded = time.perf_counter()
         decoded = stfcodec.decode(data)
         done = time.perf_counter()
         stream, copy = (out / f"{picture.stem}-{info.name}{s}" for s in (".stf", ".png"))
         stream.write_bytes(data)
         decoded.save(copy)
-        strip.append(decoded.convert("RGB"))
+        pictures.append(decoded.convert("RGB"))
         click.echo(
             f"  {info.name:<11} {len(data):>7} bytes  {8 * len(data) / megapixels / 1e6:.3f} bpp  "
             f"PSNR {psnr(np.asarray(original), np.asarray(decoded)):.2f} dB  "
-            f"encode {coded - start:.2f} s  decode {done - coded:.2f} s  -> {stream}, {copy}"
+            f"encode {encoded - start:.2f} s  decode {done - encoded:.2f} s  -> {stream}, {copy}"
         )
     if beside is not None:
-        _side_by_side(strip).save(beside, quality=92, subsampling=0)
+        _side_by_side(pictures).save(beside, quality=92, subsampling=0)
 
 
 def _side_by_side(pictures: list[Image.Image]) -> Image.Image:
-    """Pictures of one size in a row, eight pixels apart, on white."""
+    """Pictures of one size in a row on white, eight pixels apart."""
     width, height = pictures[0].size
     row = Image.new("RGB", (len(pictures) * (width + 8) - 8, height), "white")
     for i, picture in enumerate(pictures):

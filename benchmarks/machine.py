@@ -1,4 +1,4 @@
-"""The machine in general terms: what bears on times, and nothing that names it."""
+"""Machine and libraries in general terms: what bears on times, and nothing that names a host."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from importlib import metadata
 from pathlib import Path
 
 import PIL
-import torch
 from PIL import features
 
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "asimd",
@@ -25,7 +24,9 @@ _JPEG_XL = "pillow-jxl-plugin"
 
 
 def describe() -> dict[str, str]:
-    """What is worth knowing, by name, in the order in which to print it."""
+    """Properties by name, in the order in which the page prints them."""
+    import torch
+
     info = _cpu_info()
     flags = info.get("flags", info.get("Features", "")).split()
     machine = {
@@ -51,7 +52,7 @@ def _cpu_info() -> dict[str, str]:
 
 
 def _cpu(info: dict[str, str]) -> str:
-    """Virtual machines say little more than the maker; family and model tell generations apart."""
+    """Name, family and model; in virtual machines the name alone is often just the maker."""
     name = info.get("model name", platform.processor() or platform.machine())
     if "cpu family" in info and "model" in info:
         name += f", family {info['cpu family']}, model {info['model']}"

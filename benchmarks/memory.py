@@ -1,26 +1,29 @@
-"""Peak memory and time of coding one picture, each direction in a process of its own."""
+"""Peak memory and time of coding one picture, each direction in a process of its own.
+
+`python -m benchmarks.memory` is that process; `measure` starts it.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import click
 import numpy as np
 
-from benchmarks import coders
+from benchmarks import ROOT, coders
 from benchmarks.coders import Coder
 
 
 @dataclass(frozen=True)
 class Memory:
-    """MiB of resident memory at the peak of a whole process, Python and the picture included; and
-    seconds of the coding in it, after a small picture for a start."""
+    """Peak resident memory of a whole process in MiB, Python and the picture included; and seconds
+    of coding the picture, after a small one has warmed the process up."""
 
     encode: float
     decode: float
@@ -31,22 +34,11 @@ class Memory:
         return asdict(self)
 
 
-def mosaic(images: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
-    """(height, width, 3) uint8, filled with the pictures in turn, row by row."""
-    canvas = np.empty((height, width, 3), np.uint8)
-    top, n = 0, 0
-    while top < height:
-        left, tallest = 0, min(image.shape[0] for image in images)
-        while left < width:
-            part = images[n % len(images)][: min(tallest, height - top), : width - left]
-            canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
-            left, n = left + part.shape[1], n + 1
-        top += tallest
-    return canvas
-
-
 def measure(coder: Coder, picture: np.ndarray) -> Memory:
-    """Codes the picture at the coder's middle quality."""
+    """Codes a picture (H, W, 3) uint8 at the coder's middle quality.
+
+    Raises subprocess.CalledProcessError if a process fails.
+    """
     with TemporaryDirectory() as folder:
         source, stream = Path(folder, "picture.npy"), Path(folder, "stream")
         np.save(source, picture)
@@ -55,36 +47,53 @@ def measure(coder: Coder, picture: np.ndarray) -> Memory:
         return Memory(encode, decode, encode_s, decode_s)
 
 
-def _process(direction: str, coder: Coder, source: Path, stream: Path) -> tuple[float, float]:
+def _process(direction: str, coder: Coder, picture: Path, stream: Path) -> tuple[float, float]:
     command = [sys.executable, "-m", "benchmarks.memory", direction, coder.name]
     done = subprocess.run(
-        [*command, str(source), str(stream)], check=True, stdout=subprocess.PIPE, text=True
+        [*command, str(picture), str(stream)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
     )
     peak, seconds = done.stdout.split()
     return round(int(peak) / 2**20, 1), round(float(seconds), 3)
 
 
-def _child(direction: str, name: str, source: str, stream: str) -> None:
-    coder = coders.by_name(name)
-    coder.decode(coder.encode(np.zeros((64, 64, 3), np.uint8), coder.middle))
+@click.command()
+@click.argument("direction", type=click.Choice(["encode", "decode"]))
+@click.argument("coder")
+@click.argument("picture", type=click.Path(path_type=Path))
+@click.argument("stream", type=click.Path(path_type=Path))
+def main(direction: str, coder: str, picture: Path, stream: Path) -> None:
+    """Encode PICTURE into STREAM, or decode STREAM, with CODER at its middle quality.
+
+    PICTURE is a .npy file of (H, W, 3) uint8; CODER is a name on the benchmark page. Prints the
+    process's peak resident memory in bytes and the seconds that coding took.
+    """
+    try:
+        chosen = coders.by_name(coder)
+    except KeyError:
+        raise click.UsageError(f"no coder {coder!r} here") from None
+    chosen.decode(chosen.encode(np.zeros((64, 64, 3), np.uint8), chosen.middle_quality))
     if direction == "encode":
-        picture = np.load(source)
+        pixels = np.load(picture)
         start = time.perf_counter()
-        data = coder.encode(picture, coder.middle)
+        data = chosen.encode(pixels, chosen.middle_quality)
         seconds = time.perf_counter() - start
-        Path(stream).write_bytes(data)
+        stream.write_bytes(data)
     else:
-        data = Path(stream).read_bytes()
+        data = stream.read_bytes()
         start = time.perf_counter()
-        coder.decode(data)
+        chosen.decode(data)
         seconds = time.perf_counter() - start
-    print(high_water(), seconds)
+    click.echo(f"{peak_memory()} {seconds}")
 
 
-def high_water() -> int:
-    """Bytes of resident memory that this process has held at most.
+def peak_memory() -> int:
+    """Peak resident memory of this process in bytes.
 
-    Not ru_maxrss: on Linux it is inherited from the parent, which may have been larger.
+    On Linux it is not ru_maxrss: that is inherited from the parent, which may have been larger.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -92,11 +101,9 @@ def high_water() -> int:
         return int(lines["VmHWM"].split()[0]) * 1024
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if _IS_MAC else 1024)
-
-
-_IS_MAC = sys.platform == "darwin"
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 if __name__ == "__main__":
-    _child(*sys.argv[1:])
+    main()

@@ -1,39 +1,23 @@
-"""Tables on pages: what a benchmark's record says, in Markdown."""
+"""The page of the main benchmark: a record as Markdown (docs/benchmarks.md)."""
 
 from __future__ import annotations
 
-import re
-import textwrap
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.markdown import paragraph, signed, table
 from benchmarks.processes import IMPORT_TORCH
-from benchmarks.summary import Summary, signed
+from benchmarks.summary import Summary
 from stfcodec.models.registry import DEFAULT_MODEL
 
 
-def fill(page: Path, mark: str, lines: list[str]) -> None:
-    """Replaces what stands between a page's marks, if it has them."""
-    text = page.read_text(encoding="utf-8")
-    block = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
-    table = "".join(f"{line}\n" for line in lines)
-    page.write_text(block.sub(lambda m: f"{m[1]}{table}{m[2]}", text), encoding="utf-8")
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """A Markdown table, line by line."""
-    for row in (head, ["---"] * len(head), *rows):
-        yield f"| {' | '.join(row)} |"
-
-
 def render(record: dict[str, Any], summary: Summary, folder: str) -> str:
-    """The whole benchmark page; plots and data lie in `folder` beside it."""
+    """The whole page; links to plots and data are relative to it and lead into `folder`."""
     parts = [
         _opening(record, folder),
         _comparison(record, summary, folder),
         _our_points(record),
-        _ways(record),
+        _precision(record),
         _memory(record),
         _sizes(record),
         _start_up(record),
@@ -44,10 +28,6 @@ def render(record: dict[str, Any], summary: Summary, folder: str) -> str:
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
-def _paragraph(text: str) -> list[str]:
-    return textwrap.wrap(text, 100, break_long_words=False, break_on_hyphens=False)
-
-
 def _opening(record: dict[str, Any], folder: str) -> list[str]:
     pictures = record["pictures"]
     return [
@@ -55,15 +35,20 @@ def _opening(record: dict[str, Any], folder: str) -> list[str]:
         "",
         f"    {record['command']}",
         "",
-        *_paragraph(
+        *paragraph(
             f"This page, its plots and the data behind them ([JSON]({folder}/record.json), "
             f"[CSV]({folder}/points.csv)) were written by that command, in one run of "
             f"{record['minutes']:.0f} minutes on {pictures['count']} pictures of "
-            f"`{pictures['folder']}` ({pictures['megapixels']:.1f} megapixels)."
+            f"`{pictures['folder']}` ({pictures['megapixels']:.1f} megapixels), with version "
+            f"{record['version']}{_at_commit(record)} on {record['date']}."
         ),
         "",
         *table(["", "machine"], record["machine"].items()),
     ]
+
+
+def _at_commit(record: dict[str, Any]) -> str:
+    return f" (commit {record['commit']})" if record["commit"] else ""
 
 
 def _comparison(record: dict[str, Any], summary: Summary, folder: str) -> list[str]:
@@ -83,12 +68,12 @@ def _comparison(record: dict[str, Any], summary: Summary, folder: str) -> list[s
         "",
         f"![PSNR and MS-SSIM against bits per pixel]({folder}/rate-distortion.png)",
         "",
-        *_peers(record),
+        *_published_curves(record),
         *table(head, rows),
         "",
         *_ranges(summary),
-        *_paragraph(
-            "Times are medians over pictures and qualities, of library calls in one warmed-up "
+        *paragraph(
+            "Times are medians over pictures and qualities of library calls in one warmed-up "
             "process, from an array in memory to a file's bytes and back; every coder may use "
             "every core."
         ),
@@ -97,11 +82,12 @@ def _comparison(record: dict[str, Any], summary: Summary, folder: str) -> list[s
     ]
 
 
-def _peers(record: dict[str, Any]) -> list[str]:
-    if not record["peers"]:
+def _published_curves(record: dict[str, Any]) -> list[str]:
+    curves = record["published_curves"]
+    if not curves:
         return []
-    sources = [f"{name} from {peer['source']}" for name, peer in record["peers"].items()]
-    return [*_paragraph(f"Published curves, not measured here: {'; '.join(sources)}."), ""]
+    sources = [f"{name} from {curve['source']}" for name, curve in curves.items()]
+    return [*paragraph(f"Published curves, not measured here: {'; '.join(sources)}."), ""]
 
 
 def _ranges(summary: Summary) -> list[str]:
@@ -113,10 +99,10 @@ def _ranges(summary: Summary) -> list[str]:
     if not ranges:
         return []
     return [
-        *_paragraph(
-            "BD-rate: how many more bits than JPEG 4:4:4 of this run the same quality takes, "
-            f"averaged over the range that all coders cover ({', '.join(ranges)}); less is "
-            "better. The README's BD-rate covers a model's whole own range instead."
+        *paragraph(
+            "BD-rate: how many more bits than JPEG 4:4:4 of this run a coder takes for the same "
+            f"quality, averaged over the range that all coders cover ({', '.join(ranges)}); less "
+            "is better. The README's BD-rate is averaged over the model's whole range instead."
         ),
         "",
     ]
@@ -141,25 +127,25 @@ def _our_points(record: dict[str, Any]) -> list[str]:
     return ["## Our models at each quality", "", *table(head, rows)]
 
 
-def _ways(record: dict[str, Any]) -> list[str]:
-    if not record["ways"]:
+def _precision(record: dict[str, Any]) -> list[str]:
+    if not record["precision"]:
         return []
     rows = (
         (
-            w["name"],
-            f"{w['quality']:g}",
-            f"{w['bpp']:.4f}",
-            f"{w['psnr']:.3f}",
-            f"{w['encode_s_per_mp']:.3f}",
-            f"{w['decode_s_per_mp']:.3f}",
+            p["name"],
+            f"{p['quality']:g}",
+            f"{p['bpp']:.4f}",
+            f"{p['psnr']:.3f}",
+            f"{p['encode_s_per_mp']:.3f}",
+            f"{p['decode_s_per_mp']:.3f}",
         )
-        for w in record["ways"]
+        for p in record["precision"]
     )
     head = ["model", "quality", "bpp", "PSNR, dB", "encode, s/MP", "decode, s/MP"]
     return [
         "## Precision",
         "",
-        "`STFCODEC_PRECISION=float32` against what the machine chooses by itself, in turns.",
+        "`STFCODEC_PRECISION=float32` against the precision chosen by default; both take turns.",
         "",
         *table(head, rows),
     ]
@@ -181,7 +167,7 @@ def _memory(record: dict[str, Any]) -> list[str]:
     return [
         "## Memory",
         "",
-        *_paragraph(
+        *paragraph(
             f"Peak resident memory, MiB, of a process that codes one picture of {width}×{height} "
             f"({width * height / 1e6:.1f} megapixels) at the coder's middle quality; Python, "
             f"libraries and the picture itself ({3 * width * height / 2**20:.0f} MiB) are in it."
@@ -205,9 +191,9 @@ def _sizes(record: dict[str, Any]) -> list[str]:
     return [
         "## Picture sizes",
         "",
-        *_paragraph(
-            f"`{DEFAULT_MODEL}` at its default quality, each time in a process of its own, after a "
-            "small picture for a start; one run each."
+        *paragraph(
+            f"`{DEFAULT_MODEL}` at its middle quality, each time in a process of its own that a "
+            "small picture has warmed up; one run each."
         ),
         "",
         *table(head, map(row, record["sizes"])),
@@ -226,7 +212,7 @@ def _start_up(record: dict[str, Any]) -> list[str]:
     return [
         "## Start-up",
         "",
-        "Wall time of whole processes, median; the picture has 64×64 pixels.",
+        "Median wall time of whole processes; the picture has 64×64 pixels.",
         "",
         *table(["command", "seconds", "beyond `import torch`"], rows),
     ]
@@ -247,12 +233,12 @@ def _folder(record: dict[str, Any]) -> list[str]:
     return [
         "## Folders",
         "",
-        *_paragraph(
-            "`stfcodec encode FOLDER -r` (and `decode`) against one process a file, one after "
-            "another, with the default model and quality; whole wall time, start-up included."
+        *paragraph(
+            "`stfcodec encode FOLDER -r` (and `decode`) against one process for each file, one "
+            "after another, at the default model and quality. Wall time, start-up included."
         ),
         "",
-        *table(["", "folder, s", "one process a file, s", "throughput"], rows),
+        *table(["", "folder, s", "one process per file, s", "throughput"], rows),
     ]
 
 
@@ -261,21 +247,22 @@ def _speedup(record: dict[str, Any]) -> list[str]:
         return []
     rows: list[Sequence[str]] = []
     for name, s in record["speedup"].items():
-        published = s["published"]
-        rows.append((f"`{name}`", "published", *(f"{t:.2f}" for t in published.values()), "", ""))
-        for way, ours in s["ours"].items():
-            ratios = (f"{published[k] / ours[k]:.1f} ×" for k in ours)
-            rows.append(("", way, *(f"{t:.2f}" for t in ours.values()), *ratios))
+        reference = s["reference"]
+        rows.append((f"`{name}`", "reference", *(f"{t:.2f}" for t in reference.values()), "", ""))
+        for label, ours in s["ours"].items():
+            ratios = (f"{reference[k] / ours[k]:.1f} ×" for k in ours)
+            rows.append(("", label, *(f"{t:.2f}" for t in ours.values()), *ratios))
     rates = ", ".join(f"`{name}` {s['bpp']:.2f} bpp" for name, s in record["speedup"].items())
     head = ["model", "by", "encode, s/MP", "decode, s/MP", "encode, faster", "decode, faster"]
     return [
-        "## Paper size, against the published algorithm",
+        "## Paper-size models against the reference implementation",
         "",
-        *_paragraph(
-            "The published algorithm (`benchmarks/published.py`): eager float32, NCHW, mean "
-            "and scale networks apart, symbols through Python lists. All take turns on one "
-            "768×512 picture. The weights are stand-ins, spread so that the picture takes about "
-            f"as many bits as with trained ones ({rates})."
+        *paragraph(
+            "The reference implementation (`benchmarks/reference_networks.py`) runs as the "
+            "authors' code does: eager float32, NCHW, mean and scale networks apart, symbols "
+            "through Python lists. All take turns on one 768×512 picture. The weights are not "
+            "trained; they are scaled so that the picture takes about as many bits as with trained "
+            f"ones ({rates})."
         ),
         "",
         *table(head, rows),
@@ -293,11 +280,11 @@ def _method(record: dict[str, Any]) -> list[str]:
         "",
         *table(["coder", "options", "qualities"], rows),
         "",
-        *_paragraph(
-            "bpp from whole files; PSNR (over all samples of a picture) and MS-SSIM (five scales, "
-            "mean over R, G and B) from decoded 8-bit RGB; all three are means over the pictures. "
-            "AVIF and JPEG XL are tuned to look good rather than for PSNR; “AVIF psnr” goes for "
-            "PSNR, and “slow” is speed 4 instead of 6."
+        *paragraph(
+            "bpp counts whole files. PSNR (over all samples of a picture) and MS-SSIM (five "
+            "scales, mean over R, G and B) are taken from decoded 8-bit RGB. All three are means "
+            "over the pictures. AVIF and JPEG XL are tuned for visual quality by default; “AVIF "
+            "psnr” is tuned for PSNR, and “slow” is speed 4 instead of 6."
         ),
         *absent,
     ]

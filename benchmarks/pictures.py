@@ -1,11 +1,49 @@
-"""Parts of pictures to measure on."""
+"""Pictures to measure on: a folder of them, their middle crop, and a mosaic of any size.
+
+Pictures are arrays (H, W, 3) of uint8.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
 import numpy as np
+from PIL import Image
+
+from stfcodec.formats import PICTURE_SUFFIXES
 
 
-def middle(pixels: np.ndarray, side: int) -> np.ndarray:
-    """The middle of a picture (H, W, 3), `side` wide and high where it is as large."""
+def read_folder(
+    folder: Path, limit: int | None = None, crop: int | None = None
+) -> list[np.ndarray]:
+    """The first `limit` pictures of a folder by name, or their middle crops.
+
+    Raises click.UsageError if the folder holds no pictures.
+    """
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)[:limit]
+    if not paths:
+        raise click.UsageError(f"no pictures in {folder}")
+    images = [np.array(Image.open(path).convert("RGB")) for path in paths]
+    return images if crop is None else [middle_crop(image, crop) for image in images]
+
+
+def middle_crop(pixels: np.ndarray, side: int) -> np.ndarray:
+    """The middle of a picture, at most `side` pixels wide and high."""
     top, left = (max(0, n - side) // 2 for n in pixels.shape[:2])
     return np.ascontiguousarray(pixels[top : top + side, left : left + side])
+
+
+def mosaic(images: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
+    """A picture (height, width, 3), filled with the given ones in turn, row by row."""
+    canvas = np.empty((height, width, 3), np.uint8)
+    top, n = 0, 0
+    while top < height:
+        left, tallest = 0, min(image.shape[0] for image in images)
+        while left < width:
+            part = images[n % len(images)][: min(tallest, height - top), : width - left]
+            canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
+            left, n = left + part.shape[1], n + 1
+        top += tallest
+    return canvas

@@ -1,4 +1,4 @@
-"""The benchmark's two pictures, drawn from its record alone."""
+"""The plots of the main benchmark: rate-distortion curves, and coding times."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
-from benchmarks.summary import Row, signed
-from stfcodec.metrics import decibels
+from benchmarks.markdown import signed
+from benchmarks.summary import Row, curve
 
 _OURS = {"wacnn-lite": "#0b5fc0", "stf-lite": "#d2491f"}
 _ANOTHER_OF_OURS = "#1b7f3b"
@@ -52,12 +52,12 @@ class _Line(NamedTuple):
 
 
 def rate_distortion(record: dict[str, Any], path: Path) -> None:
-    """PSNR and MS-SSIM (in dB) against bits per pixel, our models on top."""
-    quality = [_lines(record, "psnr"), _lines(record, "ms_ssim")]
+    """Writes PSNR and MS-SSIM, both in dB, against bits per pixel; our models are drawn on top."""
+    panels = [_lines(record, "psnr"), _lines(record, "ms_ssim")]
     with plt.rc_context(_STYLE):
         fig, axes = plt.subplots(1, 2, figsize=(13, 6.2), layout="constrained")
         for ax, lines, label in zip(
-            axes, quality, ("PSNR, dB", "MS-SSIM, −10·log₁₀(1 − MS-SSIM), dB"), strict=True
+            axes, panels, ("PSNR, dB", "MS-SSIM, −10·log₁₀(1 − MS-SSIM), dB"), strict=True
         ):
             _curves(ax, lines)
             ax.set_xlabel("bits per pixel")
@@ -74,7 +74,7 @@ def rate_distortion(record: dict[str, Any], path: Path) -> None:
 
 
 def times(rows: Sequence[Row], path: Path) -> None:
-    """Seconds a megapixel each way, coders in the order of their BD-rate."""
+    """Writes seconds per megapixel of both directions, coders in the order of the rows."""
     with plt.rc_context(_STYLE):
         fig, ax = plt.subplots(figsize=(9, 1.4 + 0.42 * len(rows)), layout="constrained")
         low = min(min(r.encode, r.decode) for r in rows)
@@ -98,7 +98,7 @@ def times(rows: Sequence[Row], path: Path) -> None:
         ax.set_xlim(low / 2.2, high * 2.2)
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         ax.grid(axis="y", visible=False)
-        ax.set_xlabel("seconds a megapixel (filled: encode, hollow: decode)")
+        ax.set_xlabel("seconds per megapixel (filled: encode, hollow: decode)")
         ax.set_title("Coding time; best BD-rate on top", loc="left", fontweight="bold")
         fig.savefig(path)
         plt.close(fig)
@@ -117,7 +117,7 @@ def _beside(ax: Axes, text: str, x: float, y: float, color: str, left: bool = Fa
 
 
 def _digits(value: float) -> str:
-    """Two significant digits, zeros too."""
+    """Two significant digits, trailing zeros included."""
     return f"{value:#.2g}".removesuffix(".")
 
 
@@ -128,16 +128,15 @@ def _row_label(row: Row) -> str:
 
 
 def _our_color(name: str) -> str:
-    """A model's, with effort or without."""
-    return _OURS.get(name.split(" ")[0], _ANOTHER_OF_OURS)
+    """The colour of a model, whatever its effort."""
+    return _OURS.get(name.partition(" ")[0], _ANOTHER_OF_OURS)
 
 
-def _lines(record: dict[str, Any], quality: str) -> list[_Line]:
+def _lines(record: dict[str, Any], metric: str) -> list[_Line]:
+    """The curves of a record by "psnr" or "ms_ssim"."""
     lines = []
     for coder in record["coders"]:
-        points = [(p["bpp"], p[quality]) for p in coder["points"] if p[quality] is not None]
-        if quality == "ms_ssim":
-            points = [(bpp, decibels(value)) for bpp, value in points]
+        points = curve(coder, metric)
         if not points:
             continue
         if coder["ours"]:
@@ -147,11 +146,10 @@ def _lines(record: dict[str, Any], quality: str) -> list[_Line]:
         else:
             color, style = _OTHERS.get(coder["name"], ("#777777", "-"))
             lines.append(_Line(coder["name"], points, color, style, 1.4, False))
-    if quality == "psnr":
-        lines += [
-            _Line(f"{name}, published", [tuple(p) for p in peer["points"]], *_PUBLISHED, 1.6, False)
-            for name, peer in record["peers"].items()
-        ]
+    if metric == "psnr":
+        for name, published in record["published_curves"].items():
+            points = [(bpp, psnr) for bpp, psnr in published["points"]]
+            lines.append(_Line(f"{name}, published", points, *_PUBLISHED, 1.6, False))
     return lines
 
 
@@ -159,7 +157,8 @@ def _curves(ax: Axes, lines: list[_Line]) -> None:
     if not lines:
         ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center")
         return
-    # Up to somewhat above our highest rate; down to somewhat below our lowest quality.
+    # The frame shows our own range, and some room above our highest rate and below our lowest
+    # quality.
     main = [p for line in lines if line.ours for p in line.points] or lines[0].points
     right = 1.4 * max(bpp for bpp, _ in main)
     ends = [(_end(line.points, right), line) for line in lines]
@@ -179,7 +178,7 @@ def _curves(ax: Axes, lines: list[_Line]) -> None:
             ms=5.5,
             zorder=3 if line.ours else 2,
         )
-    # A curve that leaves the frame has its name beside it, one that ends before has it there.
+    # The name of a curve stands where it leaves the frame, or where it ends.
     edge = 0.9 * right
     _label(ax, [((right, y), line) for (x, y), line in ends if x >= edge])
     inside = [end for end in ends if end[0][0] < edge]
@@ -188,7 +187,7 @@ def _curves(ax: Axes, lines: list[_Line]) -> None:
 
 
 def _end(points: list[tuple[float, float]], right: float) -> tuple[float, float]:
-    """Where a curve leaves the frame on the right, or ends before."""
+    """The point where a curve leaves the frame on the right, or its last one."""
     for (x0, y0), (x1, y1) in pairwise(points):
         if x1 > right:
             return right, y0 + (right - x0) / (x1 - x0) * (y1 - y0)
@@ -196,7 +195,7 @@ def _end(points: list[tuple[float, float]], right: float) -> tuple[float, float]
 
 
 def _label(ax: Axes, ends: list[tuple[tuple[float, float], _Line]], left: bool = False) -> None:
-    """Names to the right (or to the left and above) of their curves' ends, none on another."""
+    """Writes names to the right (or left and above) of the ends of curves, without overlap."""
     bottom, top = ax.get_ylim()
     gap = (top - bottom) * 0.037
     ends = sorted(ends, key=lambda end: end[0][1])
@@ -218,7 +217,7 @@ def _label(ax: Axes, ends: list[tuple[tuple[float, float], _Line]], left: bool =
 
 
 def _spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Rising heights moved as little as keeps them `gap` apart: crowded ones around their mean."""
+    """Rising heights, moved just enough to be `gap` apart; crowded ones keep their mean."""
     groups: list[list[float]] = []
     for height in heights:
         groups.append([height])

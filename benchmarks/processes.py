@@ -1,4 +1,4 @@
-"""What a shell sees: start-up, and a folder in one process against one process a file."""
+"""Wall time of whole `stfcodec` processes: start-up, and folders against single files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-Step = Callable[[], object]
 IMPORT_TORCH = 'python -c "import torch"'
+ENCODE = "stfcodec encode a.png"
 
 
-class Folder(NamedTuple):
-    """Seconds for the same pictures both ways, one direction."""
+class FolderTimes(NamedTuple):
+    """Seconds for the same pictures in one direction: one process for all, or one for each."""
 
     pictures: int
     megapixels: float
@@ -28,12 +28,12 @@ class Folder(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """How many times the throughput the folder has."""
+        """Throughput of one process for all, relative to one for each."""
         return self.one_by_one / self.together
 
 
-def start_up(rounds: int, step: Step = lambda: None) -> dict[str, float]:
-    """Median wall seconds of whole processes, by what was run; the picture has 64×64 pixels."""
+def start_up_times(rounds: int, advance: Callable[[], object] = lambda: None) -> dict[str, float]:
+    """Median wall seconds of whole processes, by command line; the picture has 64×64 pixels."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         ramp = np.arange(64, dtype=np.uint8) * 4
@@ -43,7 +43,7 @@ def start_up(rounds: int, step: Step = lambda: None) -> dict[str, float]:
         commands = {
             IMPORT_TORCH: [sys.executable, "-c", "import torch"],
             "stfcodec --version": _stfcodec("--version"),
-            "stfcodec encode a.png": _stfcodec(*encode),
+            ENCODE: _stfcodec(*encode),
             "stfcodec info a.stf": _stfcodec("info", str(folder / "a.stf")),
             "stfcodec decode a.stf": _stfcodec(
                 "decode", str(folder / "a.stf"), "-o", str(folder / "b.png"), "-f"
@@ -53,13 +53,15 @@ def start_up(rounds: int, step: Step = lambda: None) -> dict[str, float]:
         for _ in range(rounds):
             for name, command in commands.items():
                 times[name].append(_seconds(command))
-                step()
-    # The first round, which finds nothing in the disk's cache, counts only where it is alone.
+                advance()
+    # The first round reads from a cold disk cache: it counts only if it is the only one.
     return {name: round(median(t[1:] or t), 3) for name, t in times.items()}
 
 
-def folder(images: Sequence[np.ndarray], step: Step = lambda: None) -> dict[str, Folder]:
-    """Times `stfcodec encode` and `decode` with the default model and quality."""
+def folder_times(
+    images: Sequence[np.ndarray], advance: Callable[[], object] = lambda: None
+) -> dict[str, FolderTimes]:
+    """Times of `stfcodec encode` and `decode` at the default model and quality, by command."""
     megapixels = sum(i.shape[0] * i.shape[1] for i in images) / 1e6
     with TemporaryDirectory() as name:
         root = Path(name)
@@ -74,14 +76,14 @@ def folder(images: Sequence[np.ndarray], step: Step = lambda: None) -> dict[str,
             ("decode", streams, decoded, ".png"),
         ):
             together = _seconds(_stfcodec(command, str(source), "-r", "-o", str(target)))
-            step()
-            single = 0.0
+            advance()
+            one_by_one = 0.0
             for path in sorted(source.iterdir()):
                 again = root / f"again{suffix}"
-                single += _seconds(_stfcodec(command, str(path), "-o", str(again), "-f"))
-                step()
-            found[command] = Folder(
-                len(images), round(megapixels, 2), round(together, 2), round(single, 2)
+                one_by_one += _seconds(_stfcodec(command, str(path), "-o", str(again), "-f"))
+                advance()
+            found[command] = FolderTimes(
+                len(images), round(megapixels, 2), round(together, 2), round(one_by_one, 2)
             )
     return found
 

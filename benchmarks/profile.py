@@ -1,4 +1,4 @@
-"""Where the time of coding one picture goes: each way as a whole, then operator by operator."""
+"""Profile of coding one picture: seconds of each direction, and the operators that take them."""
 
 from __future__ import annotations
 
@@ -6,48 +6,65 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.options import (
+    model_option,
+    picture_argument,
+    quality_option,
+    rounds_option,
+    weights_option,
+)
 from benchmarks.timing import median_seconds
-from stfcodec import imageio
-from stfcodec.allocator import keep_freed_memory
-from stfcodec.codec import codec_for
 from stfcodec.models import registry
-
-_RUNS = 9
 
 
 @click.command()
-@click.argument("model")
-@click.argument("picture", type=click.Path(exists=True, path_type=Path))
-@click.option("-q", "--quality", type=float, default=registry.DEFAULT_QUALITY, show_default=True)
-@click.option("--weights", type=click.Path(exists=True, path_type=Path))
-@click.option("--rows", default=20, show_default=True, help="Operators to list.")
-def main(model: str, picture: Path, quality: float, weights: Path | None, rows: int) -> None:
-    """Profile MODEL on PICTURE, in memory: no files, no start-up."""
+@picture_argument
+@model_option
+@quality_option
+@weights_option
+@rounds_option(9)
+@click.option(
+    "--operators",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=20,
+    show_default=True,
+    help="Operators to list.",
+)
+def main(
+    picture: Path, model: str, quality: float, weights: Path | None, rounds: int, operators: int
+) -> None:
+    """Profile coding PICTURE in memory, without files and start-up."""
+    from torch.profiler import ProfilerActivity, profile
+
+    from stfcodec import imageio
+    from stfcodec.allocator import keep_freed_memory
+    from stfcodec.codec import codec_for
+
     keep_freed_memory()  # as the commands do
     source = imageio.read_picture(picture)
     codec = codec_for(registry.by_name(model), quality, path=weights)
     stream = codec.encode(source, quality)
     megapixels = source.pixels[..., 0].size / 1e6
-    ways: dict[str, Callable[[], object]] = {
+    directions: dict[str, Callable[[], object]] = {
         "encode": lambda: codec.encode(source, quality),
         "decode": lambda: codec.decode(stream),
     }
-    for way, run in ways.items():
-        spent = median_seconds(run, _RUNS) / megapixels
-        click.echo(f"{model} {way}: {spent:.3f} s/MP, {codec.model.precision}")
-        # Without the shapes of inputs: what keeps them scatters the heap, and large tensors would
-        # wait for fresh memory, which they do not otherwise.
+    for direction, run in directions.items():
+        seconds = median_seconds(run, rounds) / megapixels
+        click.echo(f"{model} {direction}: {seconds:.3f} s/MP, {codec.model.precision}")
+        # Shapes of inputs are not recorded: their storage fragments the heap, and large tensors
+        # would be allocated anew each time, which does not happen otherwise.
         with profile(activities=[ProfilerActivity.CPU]) as found:
-            for _ in range(_RUNS):
+            for _ in range(rounds):
                 run()
-        operators = found.key_averages()
-        total = sum(e.self_cpu_time_total for e in operators)
-        for e in sorted(operators, key=lambda e: -e.self_cpu_time_total)[:rows]:
+        events = sorted(found.key_averages(), key=lambda e: -e.self_cpu_time_total)
+        total = sum(e.self_cpu_time_total for e in events)
+        for e in events[:operators]:
             own = e.self_cpu_time_total
             click.echo(
-                f"  {own / total:6.1%} {own / 1e3 / _RUNS:7.2f} ms {e.count // _RUNS:4} x {e.key}"
+                f"  {own / total:6.1%} {own / 1e3 / rounds:7.2f} ms {e.count // rounds:4} x {e.key}"
             )
 
 

@@ -1,50 +1,64 @@
-"""How fast the range coder is: the loops in C and in Python, and compressai's coder."""
+"""Speed of the range coder: our loops in C and in Python, and compressai's coder."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 from unittest.mock import patch
 
 import click
 import numpy as np
 
-from benchmarks.reference_networks import compressai_coder
+from benchmarks import compressai_coder
+from benchmarks.options import model_option, picture_argument, quality_option, rounds_option
 from benchmarks.timing import median_seconds
-from stfcodec.codec import codec_for
-from stfcodec.entropy import rans
+from stfcodec.entropy import rans, rans_python
 from stfcodec.entropy.tables import CdfTables
-from stfcodec.imageio import read_picture
 from stfcodec.models import registry
 
-_ROOM = bytes(1 << 20)
-"""compressai's decoder reads beyond its buffer."""
+_PADDING = bytes(1 << 20)
+"""compressai's decoder reads beyond the end of its buffer."""
 
-Ways = Iterator[tuple[str, Callable[[], object], Callable[[], object]]]
+
+class Implementation(NamedTuple):
+    """A range coder, ready to code one picture's symbols."""
+
+    name: str
+    encode: Callable[[], object]
+    decode: Callable[[], object]
 
 
 @click.command()
-@click.argument("picture", type=click.Path(path_type=Path))
-@click.option("-m", "--model", default=registry.DEFAULT_MODEL)
-@click.option("-q", "--quality", type=float, default=3.0)
-@click.option("--rounds", type=int, default=9, help="Median of so many.")
+@picture_argument
+@model_option
+@quality_option
+@rounds_option(9)
 def main(picture: Path, model: str, quality: float, rounds: int) -> None:
-    """Code the latents y of PICTURE again and again: million symbols a second, each way."""
+    """Code the latents y of PICTURE with each range coder.
+
+    Prints million symbols per second and seconds per megapixel of both directions.
+    """
+    from stfcodec.imageio import read_picture
+
     symbols, indexes, tables = _latents(picture, model, quality)
     data = rans.encode(symbols, indexes, tables)
     megapixels = read_picture(picture).pixels[..., 0].size / 1e6
     bits = 8 * len(data) / symbols.size
     click.echo(f"{picture.name}: {symbols.size} symbols, {bits:.3f} bits each")
-    for name, encode, decode in _ways(symbols, indexes, tables, data):
-        seconds = [median_seconds(way, rounds) for way in (encode, decode)]
-        rates = " / ".join(f"{symbols.size / s / 1e6:.1f}" for s in seconds)
-        each = " / ".join(f"{s / megapixels:.4f}" for s in seconds)
-        click.echo(f"{name}: {rates} million symbols a second, {each} s/MP, encode / decode")
+    for coder in _implementations(symbols, indexes, tables, data):
+        seconds = [median_seconds(run, rounds) for run in (coder.encode, coder.decode)]
+        speeds = " / ".join(f"{symbols.size / s / 1e6:.1f}" for s in seconds)
+        times = " / ".join(f"{s / megapixels:.4f}" for s in seconds)
+        click.echo(f"{coder.name}: {speeds} million symbols/s, {times} s/MP, encode / decode")
 
 
 def _latents(picture: Path, model: str, quality: float) -> tuple[np.ndarray, np.ndarray, CdfTables]:
-    """All symbols of y, and the table of each."""
+    """All symbols of y in coding order, the table index of each, and the tables."""
+    from stfcodec.codec import codec_for
+    from stfcodec.imageio import read_picture
+
     pieces: list[tuple[np.ndarray, np.ndarray]] = []
     add = rans.Encoder.add
 
@@ -55,39 +69,45 @@ def _latents(picture: Path, model: str, quality: float) -> tuple[np.ndarray, np.
     codec = codec_for(registry.by_name(model), quality)
     with patch.object(rans.Encoder, "add", spy):
         codec.encode(read_picture(picture), quality)
-    symbols, indexes = (np.concatenate(arrays) for arrays in zip(*pieces[1:], strict=True))
-    return symbols, indexes, codec.model.gaussian_conditional.tables
+    tables = codec.model.gaussian_conditional.tables
+    of_y = pieces[1:]  # z is coded first, in one piece
+    symbols, indexes = (np.concatenate(arrays) for arrays in zip(*of_y, strict=True))
+    return symbols, indexes, tables
 
 
-def _ways(symbols: np.ndarray, indexes: np.ndarray, tables: CdfTables, data: bytes) -> Ways:
+def _implementations(
+    symbols: np.ndarray, indexes: np.ndarray, tables: CdfTables, data: bytes
+) -> Iterator[Implementation]:
+    """Those that are installed; each encoder must produce `data`."""
+
+    def encode() -> None:
+        assert rans.encode(symbols, indexes, tables) == data
+
     def decode() -> None:
         decoder = rans.Decoder(data, tables)
         decoder.decode(indexes)
         decoder.finish()
 
-    def encode() -> None:
-        assert rans.encode(symbols, indexes, tables) == data
-
     if rans.BACKEND == "c":
-        yield "C", encode, decode
-    with patch.object(rans, "_compiled", None):
-        yield "Python", encode, decode
-    if (ans := compressai_coder()) is None:
+        yield Implementation("C", encode, decode)
+    with patch.object(rans, "backend", rans_python):
+        yield Implementation("Python", encode, decode)
+    if (ans := compressai_coder.load()) is None:
         return
     lengths, offsets = tables.length.tolist(), tables.offset.tolist()
     arguments = indexes.data, tables.rows, lengths, offsets
 
-    def encode_there() -> None:
+    def encode_by_compressai() -> None:
         encoder = ans.BufferedRansEncoder()
         encoder.encode_with_indexes(symbols.data, *arguments)
         assert encoder.flush() == data
 
-    def decode_there() -> None:
+    def decode_by_compressai() -> None:
         decoder = ans.RansDecoder()
-        decoder.set_stream(data + _ROOM)
+        decoder.set_stream(data + _PADDING)
         array("i", decoder.decode_stream(*arguments))
 
-    yield "compressai", encode_there, decode_there
+    yield Implementation("compressai", encode_by_compressai, decode_by_compressai)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,18 @@
-"""The published algorithm, as a yardstick for speed.
+"""The reference implementation: paper-size WACNN and STF, run as the authors' code runs them.
 
-Paper-size WACNN and STF run as the authors' code runs them: eager float32 in NCHW, softmax
-attention whose bias and shift mask are made anew on every call, mean and scale transforms apart,
-one pass over the scales for each of the 63 table boundaries, symbols and indexes through Python
-lists into compressai's coder. Nothing here shares a line with `stfcodec.models`, so that what is
-made faster there is measured against what it was.
+It is the anchor of the speed-up that `speedup.py` measures: eager float32 in NCHW, softmax
+attention whose bias and shift mask are computed on every call, mean and scale transforms apart, one
+pass over the scales for each of the 63 table boundaries, and symbols and indexes that go through
+Python lists into compressai's range coder. It shares no code with `stfcodec.models`, so that
+optimisations there do not change it. Layers are addressed by their published state-dict names.
 
-Layers are addressed by their published state-dict names.
+Source: Zou, Song, Zhang, "The Devil Is in the Details: Window-based Attention for Image
+Compression", CVPR 2022; github.com/Googolxx/STF.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
-from functools import cache
-from importlib.machinery import PathFinder
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,40 +20,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks import compressai_coder
 from stfcodec.models.channelwise import ChannelwiseModel
 from stfcodec.models.registry import WacnnWidths
 
 
 class Strings(NamedTuple):
-    """A coded picture as the published code has it: no container."""
+    """A coded picture as the authors' code has it: strings of y and z, and the (h, w) of z."""
 
     y: bytes
     z: bytes
     size: tuple[int, int]
 
 
-def is_available() -> bool:
-    """Whether compressai's compiled coder is here; the published code has no other."""
-    return compressai_coder() is not None
+class ReferenceCodec:
+    """The float networks of a paper-size model, with the authors' coding loop.
 
-
-@cache
-def compressai_coder() -> Any:
-    """compressai's extension alone: its package needs torchvision. None where it is not there."""
-    package = importlib.util.find_spec("compressai")
-    places = package.submodule_search_locations if package else None
-    spec = PathFinder.find_spec("compressai.ans", places) if places else None
-    if spec is None or spec.loader is None:
-        return None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-class Published:
-    """The float networks of a paper-size model. Pictures are (H, W, 3) uint8, sides / 64."""
+    Pictures are (H, W, 3) uint8 with sides that are multiples of 64.
+    """
 
     def __init__(self, model: ChannelwiseModel, widths: object) -> None:
+        self.ans = compressai_coder.load()
         self.is_wacnn = isinstance(widths, WacnnWidths)
         self.slices, self.support = model.slices, model.support
         self.state = {k: v.detach().clone().contiguous() for k, v in model.state_dict().items()}
@@ -68,7 +53,7 @@ class Published:
         y = self.analysis(x)
         z = self._convolutions("h_a", y, strides={4: 2, 8: 2})
         z_symbols = torch.round(z - self._medians()).int()
-        z_string = compressai_coder().RansEncoder().encode_with_indexes(
+        z_string = self.ans.RansEncoder().encode_with_indexes(
             z_symbols.reshape(-1).tolist(),
             self._channels(z.shape).reshape(-1).tolist(),
             *self._tables("entropy_bottleneck"),
@@ -82,19 +67,19 @@ class Published:
             symbols.extend(rounded.reshape(-1).tolist())
             indexes.extend(index.reshape(-1).tolist())
             self._found = rounded + mean
-        encoder = compressai_coder().BufferedRansEncoder()
+        encoder = self.ans.BufferedRansEncoder()
         encoder.encode_with_indexes(symbols, indexes, *self._tables("gaussian_conditional"))
         return Strings(encoder.flush(), z_string, (z.shape[2], z.shape[3]))
 
     @torch.no_grad()
     def decode(self, strings: Strings) -> np.ndarray:
         shape = (1, self._medians().shape[1], *strings.size)
-        z = compressai_coder().RansDecoder().decode_with_indexes(
+        z = self.ans.RansDecoder().decode_with_indexes(
             strings.z,
             self._channels(shape).reshape(-1).tolist(),
             *self._tables("entropy_bottleneck"),
         )  # fmt: skip
-        decoder = compressai_coder().RansDecoder()
+        decoder = self.ans.RansDecoder()
         decoder.set_stream(strings.y)
         tables = self._tables("gaussian_conditional")
         for mean, index in self._slices(torch.tensor(z).reshape(shape) + self._medians()):
@@ -104,7 +89,7 @@ class Published:
         return x_hat[0].mul(255).round().byte().permute(1, 2, 0).contiguous().numpy()
 
     def _slices(self, z_hat: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Mean and table index of each slice; the caller leaves its latents in `_found`."""
+        """Mean and table index of each slice; the caller sets `_found` to the decoded slice."""
         upsampled = {2, 6}
         scales = self._convolutions("h_scale_s", z_hat, upsampled=upsampled)
         means = self._convolutions("h_mean_s", z_hat, upsampled=upsampled)
@@ -129,7 +114,7 @@ class Published:
             index -= (scale <= level).int()
         return index
 
-    def _tables(self, name: str) -> tuple[list, list, list]:
+    def _tables(self, name: str) -> tuple[Any, Any, Any]:
         keys = ("_quantized_cdf", "_cdf_length", "_offset")
         cdf, length, offset = (self.state[f"{name}.{k}"].tolist() for k in keys)
         return cdf, length, offset
@@ -192,7 +177,7 @@ class Published:
         return self.state[f"{name}.weight"], self.state.get(f"{name}.bias")
 
     def _count(self, name: str) -> int:
-        """How many numbered parts a name has."""
+        """The number of numbered children of a module."""
         below = [k.removeprefix(f"{name}.") for k in self.state if k.startswith(f"{name}.")]
         return len({key.split(".")[0] for key in below})
 
@@ -220,13 +205,13 @@ class Published:
         strides: dict[int, int] | None = None,
         upsampled: set[int] | None = None,
     ) -> Tensor:
-        """Five 3×3 convolutions with GELU between them, at places 0, 2, 4, 6 and 8."""
-        for place in (0, 2, 4, 6, 8):
-            if place in (upsampled or ()):
-                x = F.pixel_shuffle(self._convolution(f"{name}.{place}.0", x), 2)
+        """Five 3×3 convolutions, at indexes 0, 2, 4, 6 and 8 of a Sequential, with GELU between."""
+        for index in (0, 2, 4, 6, 8):
+            if index in (upsampled or ()):
+                x = F.pixel_shuffle(self._convolution(f"{name}.{index}.0", x), 2)
             else:
-                x = self._convolution(f"{name}.{place}", x, (strides or {}).get(place, 1))
-            x = x if place == 8 else F.gelu(x)
+                x = self._convolution(f"{name}.{index}", x, (strides or {}).get(index, 1))
+            x = x if index == 8 else F.gelu(x)
         return x
 
     def _gdn(self, name: str, x: Tensor, inverse: bool = False) -> Tensor:
@@ -265,7 +250,7 @@ class Published:
         return x
 
     def _windows(self, name: str, x: Tensor, shifted: bool) -> Tensor:
-        """Attention in windows of a (B, H, W, C) map, shifted by half a window or not."""
+        """Window attention of a map (B, H, W, C), shifted by half a window or not."""
         table = self.state[f"{name}.relative_position_bias_table"]
         window = (round(table.shape[0] ** 0.5) + 1) // 2
         _, H, W, C = x.shape

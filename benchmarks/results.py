@@ -1,8 +1,8 @@
-"""Measure the embedded weights on a folder of pictures and write the results down: `make results`.
+"""Results of the embedded weights, `make results`: rewrites MANIFEST.json and the tables of docs.
 
-Every point is taken from real streams: whole .stf bytes, and the decoded 8-bit picture against the
-source. Bits per pixel and PSNR are means over the pictures. JPEG is coded in the same run as the
-anchor of the BD-rate.
+Every point is taken from real streams: the bytes of whole .stf files, and decoded 8-bit pictures
+against the source. Bits per pixel and PSNR are means over the pictures. JPEG, the anchor of the
+BD-rate, is coded in the same run.
 """
 
 from __future__ import annotations
@@ -15,67 +15,70 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-from PIL import Image
 
-from benchmarks import rates
-from benchmarks.coders import EFFORT, JPEG_444, WHOLE_QUALITIES, ours
-from benchmarks.page import fill
-from benchmarks.rates import Point
+from benchmarks import ROOT, points
+from benchmarks.coders import EFFORT, JPEG_444, WHOLE_QUALITIES, model_coder
+from benchmarks.markdown import replace_block
+from benchmarks.options import EXISTING_FOLDER, folder_argument
+from benchmarks.pictures import read_folder
+from benchmarks.points import Point, psnr_curve
 from stfcodec.metrics import Curve, bd_rate
-from stfcodec.models import locate, registry, weights
-from stfcodec.train.loop import TRAINING
+from stfcodec.models import locate, registry
 
-_PAGES = Path("README.md"), Path("docs/training.md")
+_PAGES = ROOT / "README.md", ROOT / "docs" / "training.md"
 
 
 @click.command()
-@click.argument("pictures", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@folder_argument
 @click.option(
     "--adopt",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=EXISTING_FOLDER,
     multiple=True,
     metavar="RUN",
-    help="First take the weights of this training run into the embedded folder.",
+    help="Training run whose weights to embed first; may be repeated.",
 )
-def main(pictures: Path, adopt: tuple[Path, ...]) -> None:
-    """Measure every embedded model on PICTURES; rewrite MANIFEST.json and the tables it feeds."""
+def main(folder: Path, adopt: tuple[Path, ...]) -> None:
+    """Measure every embedded model on the pictures in FOLDER.
+
+    Rewrites MANIFEST.json, and the tables of the README and of docs/training.md that it feeds.
+    """
     for run in adopt:
         _adopt(run)
-    paths = sorted(pictures.glob("*.png"))
-    images = [np.asarray(Image.open(p).convert("RGB")) for p in paths]
+    images = read_folder(folder)
     embedded = {
         info: path
         for info in registry.MODELS
         if info.variable_rate
         and (path := locate.embedded_folder() / locate.file_name(info, 1)).exists()
     }
-    plain = {info: ours(info) for info in embedded}
-    searched = {info: ours(info, EFFORT) for info in embedded}
-    coders = [JPEG_444, *plain.values(), *searched.values()]
-    points = rates.measure(coders, images, similarity=False)
-    jpeg = rates.curve(points[JPEG_444.name])
+    plain = {info: model_coder(info) for info in embedded}
+    with_effort = {info: model_coder(info, EFFORT) for info in embedded}
+    coders = [JPEG_444, *plain.values(), *with_effort.values()]
+    found = points.measure(coders, images, with_ms_ssim=False)
+    jpeg = psnr_curve(found[JPEG_444.name])
     manifest = dict(locate.manifest())
     for info, path in embedded.items():
-        effort = _measured(points[searched[info].name], jpeg)
+        effort = _measured(found[with_effort[info].name], jpeg)
         manifest[path.name] = {
             **manifest.get(path.name, {}),
             **_identity(info, path),
             "parameters": info.parameters,
-            "pictures": f"{len(paths)} of {pictures.name}",
-            **_measured(points[plain[info].name], jpeg),
+            "pictures": f"{len(images)} of {folder.name}",
+            **_measured(found[plain[info].name], jpeg),
             "with_effort": {"effort": EFFORT, **effort},
         }
     _write_manifest(manifest)
     for page in _PAGES:
-        fill(page, "results", list(_results(manifest)))
-        fill(page, "runs", list(_runs(manifest)))
+        replace_block(page, "results", list(_results(manifest)))
+        replace_block(page, "runs", list(_runs(manifest)))
     click.echo("\n".join(_results(manifest)))
 
 
 def _adopt(run: Path) -> None:
-    """Takes a training run's weights, and how they were trained, into the embedded folder."""
-    record = json.loads((run / TRAINING).read_text(encoding="utf-8"))
+    """Embeds the weights of a training run, and puts its record into the manifest."""
+    from stfcodec.train.export import TRAINING_RECORD
+
+    record = json.loads((run / TRAINING_RECORD).read_text(encoding="utf-8"))
     info = registry.by_name(record["settings"]["model"])
     path = locate.embedded_folder() / locate.file_name(info, 1)
     found = {"training": record, **_identity(info, run / path.name)}
@@ -84,7 +87,9 @@ def _adopt(run: Path) -> None:
 
 
 def _identity(info: registry.ModelInfo, path: Path) -> dict[str, str]:
-    """What tells a weights file, and the streams made with it."""
+    """SHA-256 of a weights file, and the fingerprint that its streams carry."""
+    from stfcodec.models import weights
+
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return {"sha256": sha256, "fingerprint": weights.load(info, path).fingerprint.hex()}
 
@@ -95,10 +100,10 @@ def _write_manifest(manifest: dict[str, Any]) -> None:
     locate.manifest.cache_clear()
 
 
-def _measured(points: list[Point], jpeg: Curve) -> dict[str, Any]:
+def _measured(found: list[Point], jpeg: Curve) -> dict[str, Any]:
     return {
-        "measured": [_entry(p) for p in points],
-        "bd_rate_vs_jpeg_444_percent": round(bd_rate(jpeg, rates.curve(points)), 1),
+        "measured": [_entry(p) for p in found],
+        "bd_rate_vs_jpeg_444_percent": round(bd_rate(jpeg, psnr_curve(found)), 1),
     }
 
 

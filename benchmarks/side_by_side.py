@@ -1,7 +1,4 @@
-"""What a model's pictures look like at low, middle and high quality, beside AVIF at the same size.
-
-python -m benchmarks.side_by_side PICTURE OUT.jpg --model wacnn-lite --crop 300 150 384 256
-"""
+"""Pictures of a model at several qualities, beside the source and AVIF of the same size."""
 
 from __future__ import annotations
 
@@ -13,37 +10,35 @@ from PIL import Image, ImageDraw, ImageFont
 
 import stfcodec
 from benchmarks.coders import AVIF
+from benchmarks.options import NEW_PATH, model_option, picture_argument, qualities_option
 from stfcodec.metrics import psnr
-from stfcodec.models import registry
 
-_GAP, _LABEL = 8, 20
+_GAP, _LABEL_HEIGHT = 8, 20
 Box = tuple[int, int, int, int]
 
 
 @click.command()
-@click.argument("picture", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("-m", "--model", default=registry.DEFAULT_MODEL, show_default=True)
+@picture_argument
+@click.argument("out", type=NEW_PATH)
+@model_option
+@qualities_option(1, 3, 6)
 @click.option(
-    "-q", "--quality", "qualities", type=float, multiple=True, default=(1, 3, 6), show_default=True
-)
-@click.option(
-    "--crop", type=int, nargs=4, metavar="LEFT TOP WIDTH HEIGHT", help="Show this part only."
+    "--crop", type=int, nargs=4, metavar="LEFT TOP WIDTH HEIGHT", help="Part to show, in pixels."
 )
 def main(
     picture: Path, out: Path, model: str, qualities: tuple[float, ...], crop: Box | None
 ) -> None:
-    """Code PICTURE at each quality and write the strip to OUT: source, model, AVIF in each row.
+    """Code PICTURE at each quality and write source, model and AVIF side by side to OUT.
 
-    bpp and PSNR are of the whole picture. AVIF (Pillow, 4:4:4, speed 6) gets the largest file
-    that is no larger than the model's.
+    Each quality is a row. bpp and PSNR are of the whole picture. AVIF (Pillow, 4:4:4, speed 6) has
+    the highest quality whose file is no larger than the model's.
     """
     source = Image.open(picture).convert("RGB")
     left, top, width, height = crop or (0, 0, *source.size)
-    row_height = height + _LABEL + _GAP
-    strip = Image.new("RGB", (3 * (width + _GAP) - _GAP, len(qualities) * row_height), "white")
+    row_height = height + _LABEL_HEIGHT + _GAP
+    sheet = Image.new("RGB", (3 * (width + _GAP) - _GAP, len(qualities) * row_height), "white")
     for row, quality in enumerate(qualities):
-        data = stfcodec.encode(source, model, quality)
+        data = stfcodec.encode(source, model=model, quality=quality)
         avif = _avif_up_to(source, len(data))
         cells = [
             ("source", source),
@@ -54,9 +49,10 @@ def main(
             if image is not source:
                 label += f"  {psnr(np.asarray(source), np.asarray(image)):.2f} dB"
             x, y = column * (width + _GAP), row * row_height
-            ImageDraw.Draw(strip).text((x, y + 3), label, "black", ImageFont.load_default(13))
-            strip.paste(image.crop((left, top, left + width, top + height)), (x, y + _LABEL))
-    strip.save(out, quality=92, subsampling=0)
+            ImageDraw.Draw(sheet).text((x, y + 3), label, "black", ImageFont.load_default(13))
+            part = image.crop((left, top, left + width, top + height))
+            sheet.paste(part, (x, y + _LABEL_HEIGHT))
+    sheet.save(out, quality=92, subsampling=0)
 
 
 def _label(name: str, source: Image.Image, data: bytes) -> str:
@@ -64,7 +60,7 @@ def _label(name: str, source: Image.Image, data: bytes) -> str:
 
 
 def _avif_up_to(image: Image.Image, size: int) -> bytes:
-    """The AVIF of the highest quality whose file has at most `size` bytes."""
+    """The AVIF of the highest quality whose file has at most `size` bytes, or else the smallest."""
     array = np.asarray(image)
     low, high, best = 0, 100, AVIF.encode(array, 0)
     while low < high:

@@ -1,4 +1,4 @@
-"""How much faster paper-size models code here than by the published algorithm, in one run."""
+"""Speed-up of paper-size models over the reference implementation, measured in one run."""
 
 from __future__ import annotations
 
@@ -11,48 +11,42 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 import stfcodec
-from benchmarks.coders import WAYS, environment
-from benchmarks.reference_networks import Published
+from benchmarks.coders import PRECISIONS, computing_in
+from benchmarks.reference_networks import ReferenceCodec
+from benchmarks.untrained_models import stand_in
 from stfcodec.allocator import keep_freed_memory
 from stfcodec.models import registry, weights
-from stfcodec.models.base import CompressionModel
-from stfcodec.models.build import build
-from stfcodec.models.calibrate import quantise
-from stfcodec.models.channelwise import ENTROPY_PARTS, ChannelwiseModel
+from stfcodec.models.channelwise import ChannelwiseModel
 from stfcodec.models.registry import ModelInfo
-from stfcodec.models.stf import STF
-from stfcodec.models.wacnn import WACNN
 
-PAPER = tuple(i for i in registry.MODELS if not i.variable_rate)
-
-_LARGEST, _RATIO = 16.0, 0.893
-"""Spread of the first channel of y, and of each channel to the one before it: about 0.7
-bits a pixel, most channels empty, as in a trained model at middle quality."""
+MODELS = tuple(info for info in registry.MODELS if not info.variable_rate)
+"""The models of paper size."""
 
 
 class Seconds(NamedTuple):
-    """Medians, seconds a megapixel."""
+    """Median seconds per megapixel."""
 
     encode: float
     decode: float
 
 
 class Speedup(NamedTuple):
-    """One paper-size model by the published algorithm and by each of WAYS."""
+    """One paper-size model: times of the reference implementation, and ours in each precision."""
 
     bpp: float
-    published: Seconds
+    reference: Seconds
     ours: dict[str, Seconds]
 
 
 def measure(
-    info: ModelInfo, picture: np.ndarray, rounds: int, step: Callable[[], object] = lambda: None
+    info: ModelInfo, picture: np.ndarray, rounds: int, advance: Callable[[], object] = lambda: None
 ) -> Speedup:
-    """Codes a picture (H, W, 3), sides multiples of 64, every way in turns, after a warm-up."""
+    """Codes a picture (H, W, 3) uint8 with all implementations in turn, after one round of warm-up.
+
+    Its sides are multiples of 64. `advance` is called after each implementation of each round.
+    """
     keep_freed_memory()  # as the commands do
     megapixels = picture.shape[0] * picture.shape[1] / 1e6
     with TemporaryDirectory() as folder:
@@ -60,43 +54,45 @@ def measure(
         weights.save(stand_in(info, picture), path)
 
         def encode(picture: np.ndarray) -> bytes:
-            return stfcodec.encode(picture, info.name, 1, "cpu", path)
+            return stfcodec.encode(picture, model=info.name, quality=1, device="cpu", weights=path)
 
         def decode(data: bytes) -> np.ndarray:
-            return np.asarray(stfcodec.decode(data, "cpu", path))
+            return np.asarray(stfcodec.decode(data, device="cpu", weights=path))
 
         times: dict[str, list[Seconds]] = {}
-        # In a process of its own: what coding asks of malloc (`allocator.py`) is for all of one.
-        with get_context("spawn").Pool(1, _load_published, (info, path)) as elsewhere:
+        # The reference has a process of its own: `keep_freed_memory` holds for a whole process.
+        with get_context("spawn").Pool(1, _load_reference, (info, path)) as reference_process:
             for round_ in range(rounds + 1):
-                taken = {"published": elsewhere.apply(_time_published, (picture,))}
-                for way in WAYS:
-                    with environment(way):
-                        taken[way] = _time(encode, decode, picture)
+                taken = {"reference": reference_process.apply(_time_reference, (picture,))}
+                for label, precision in PRECISIONS.items():
+                    with computing_in(precision):
+                        taken[label] = _time(encode, decode, picture)
                 for name, seconds in taken.items():
                     if round_:
                         times.setdefault(name, []).append(seconds)
-                    step()
+                    advance()
         bits = 8 * len(encode(picture))
     medians = {
         name: Seconds(*(round(median(t) / megapixels, 3) for t in zip(*found, strict=True)))
         for name, found in times.items()
     }
     bpp = round(bits / megapixels / 1e6, 3)
-    return Speedup(bpp, medians.pop("published"), medians)
+    return Speedup(bpp, medians.pop("reference"), medians)
 
 
-_published: Published
-"""In the process that `_load_published` has prepared."""
+_reference: ReferenceCodec
+"""Set in the process of the reference implementation by `_load_reference`."""
 
 
-def _load_published(info: ModelInfo, path: Path) -> None:
-    global _published
-    _published = Published(weights.load(info, path), info.widths)
+def _load_reference(info: ModelInfo, path: Path) -> None:
+    global _reference
+    model = weights.load(info, path)
+    assert isinstance(model, ChannelwiseModel)
+    _reference = ReferenceCodec(model, info.widths)
 
 
-def _time_published(picture: np.ndarray) -> Seconds:
-    return _time(_published.encode, _published.decode, picture)
+def _time_reference(picture: np.ndarray) -> Seconds:
+    return _time(_reference.encode, _reference.decode, picture)
 
 
 def _time(
@@ -107,69 +103,3 @@ def _time(
     coded = time.perf_counter()
     decode(data)
     return Seconds(coded - start, time.perf_counter() - coded)
-
-
-@torch.no_grad()
-def stand_in(info: ModelInfo, picture: np.ndarray) -> CompressionModel:
-    """A paper-size model with tables and integer form whose latents are spread like a trained
-    one's. It codes this picture in about as many bits; what it decodes only has its range."""
-    x = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = build(info).eval()
-        _spread(model, x)
-        _start_entropy_model(model, model.analysis(x))
-    model.update()
-    model.integer = quantise(model, [x])
-    return model
-
-
-def _spread(model: CompressionModel, x: Tensor) -> None:
-    """Gives y its spread, and what is decoded from it the range of a picture."""
-    wanted = _LARGEST * _RATIO ** torch.arange(model.widths.latents)
-    for _ in range(4):
-        y = model.analysis(x)
-        for rows in _last_rows(model):
-            rows.mul_((wanted / y.std((0, 2, 3))).view(-1, *[1] * (rows.dim() - 1)))
-    last = model.g_s[-1] if isinstance(model, WACNN) else model.end_conv[-1]
-    last.weight.mul_(0.2 / model.synthesis(model.analysis(x)).std())
-    last.bias.fill_(0.5)
-
-
-def _last_rows(model: CompressionModel) -> list[Tensor]:
-    """The parameters whose rows are what y's channels are made of."""
-    if isinstance(model, WACNN):
-        return list(model.g_a[-2].parameters())
-    assert isinstance(model, STF)
-    merge, last = model.layers[-2].downsample, model.layers[-1]
-    parts = [m for block in last.blocks for m in (block.attn.proj, block.mlp.fc2)]
-    return [p for m in (merge.reduction, *parts) for p in m.parameters()]
-
-
-def _start_entropy_model(model: ChannelwiseModel, y: Tensor) -> None:
-    """Inputs at unit scale, first guesses of each channel's mean and scale, z worth coding.
-
-    y: (B, M, h, w), after the gain.
-    """
-    # The default start loses half the signal at every layer, and what h_s says of a mean is lost.
-    for name, m in model.named_modules():
-        if name.split(".")[0] in ENTROPY_PARTS and isinstance(m, nn.Conv2d):
-            nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
-            nn.init.zeros_(m.bias)
-    spread = y.std((0, 2, 3))
-    unit = 1 / (spread + 1)
-    M = spread.numel()
-    model.h_a[0].weight.mul_(unit[None, :, None, None])
-    for c in range(model.slices):
-        own = slice(c * M // model.slices, (c + 1) * M // model.slices)
-        for transforms, guess in (
-            (model.cc_mean_transforms, y.mean((0, 2, 3))),
-            (model.cc_scale_transforms, spread),
-            (model.lrp_transforms, torch.zeros(M)),
-        ):
-            first, last = transforms[c][0], transforms[c][-1]
-            decoded = first.in_channels - M
-            first.weight[:, M:].mul_(unit[None, :decoded, None, None])
-            last.weight.zero_()
-            last.bias.copy_(guess[own])
-    model.h_a[-1].weight.mul_(3 / model.h_a(y).std())

@@ -1,4 +1,4 @@
-"""What tiles change: a picture decoded in small tiles against the same stream decoded in one."""
+"""Effect of tiles: a picture coded in small tiles against the same one coded in one piece."""
 
 from __future__ import annotations
 
@@ -9,41 +9,53 @@ import click
 import numpy as np
 from PIL import Image
 
-from stfcodec import imageio
-from stfcodec.codec import codec_for
+from benchmarks.options import NEW_PATH, model_option, picture_argument, quality_option
 from stfcodec.metrics import psnr
 from stfcodec.models import registry
 
-_AMPLIFIED = 64
+_AMPLIFICATION = 64
 
 
 @click.command()
-@click.argument("picture", type=click.Path(exists=True, path_type=Path))
-@click.argument("difference", type=click.Path(path_type=Path))
-@click.option("-m", "--model", default=registry.DEFAULT_MODEL, show_default=True)
-@click.option("-q", "--quality", type=float, default=registry.DEFAULT_QUALITY, show_default=True)
-@click.option("--core", default=256, show_default=True, help="Side of what is kept of a tile.")
+@picture_argument
+@click.argument("difference", type=NEW_PATH)
+@model_option
+@quality_option
+@click.option(
+    "--core",
+    type=click.IntRange(min=1),
+    metavar="PIXELS",
+    default=256,
+    show_default=True,
+    help="Side of a tile without its overlap.",
+)
 def main(picture: Path, difference: Path, model: str, quality: float, core: int) -> None:
-    """Codes PICTURE with tiles and without, both ways; prints PSNR and what tiles change.
+    """Encode and decode PICTURE with tiles and without.
 
-    DIFFERENCE gets the decoders' difference around mid-grey, 64 times as large.
+    Prints PSNR of the four combinations. DIFFERENCE gets the difference between the two decoders on
+    one stream, 64 times as large, around mid-grey.
     """
+    from stfcodec import imageio
+    from stfcodec.codec import codec_for
+
     source = imageio.read_picture(picture)
     codec = codec_for(registry.by_name(model), quality)
-    ways = {"one piece": replace(codec, core=1 << 20), "tiles": replace(codec, core=core)}
+    codecs = {"one piece": replace(codec, core=1 << 20), "tiles": replace(codec, core=core)}
     decoded: dict[tuple[str, str], np.ndarray] = {}
-    for there, encoder in ways.items():
+    for encoded_in, encoder in codecs.items():
         stream = encoder.encode(source, quality)
-        for back, decoder in ways.items():
-            pixels = decoded[there, back] = decoder.decode(stream).pixels
-            decibels = psnr(source.pixels, pixels)
-            size = len(stream.y) + len(stream.z)
-            click.echo(f"encoded in {there}, decoded in {back}: {size} bytes, {decibels:.4f} dB")
-    whole, tiled = (decoded["one piece", back].astype(int) for back in ways)
+        size = len(stream.y) + len(stream.z)
+        for decoded_in, decoder in codecs.items():
+            pixels = decoded[encoded_in, decoded_in] = decoder.decode(stream).pixels
+            click.echo(
+                f"encoded in {encoded_in}, decoded in {decoded_in}: {size} bytes, "
+                f"{psnr(source.pixels, pixels):.4f} dB"
+            )
+    whole, tiled = (decoded["one piece", decoded_in].astype(int) for decoded_in in codecs)
     change = tiled - whole
     share = np.mean(change != 0)
     click.echo(f"decoders differ in {share:.2%} of samples, by {np.abs(change).max()} at most")
-    amplified = np.clip(128 + _AMPLIFIED * change, 0, 255).astype(np.uint8)
+    amplified = np.clip(128 + _AMPLIFICATION * change, 0, 255).astype(np.uint8)
     Image.fromarray(amplified).save(difference)
 
 

@@ -1,4 +1,4 @@
-"""How long something takes."""
+"""Wall time of a function: the median of several runs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 from statistics import median
 
 
-def median_seconds(run: Callable[[], object], repeats: int) -> float:
-    """Median wall time of `repeats` runs."""
+def median_seconds(run: Callable[[], object], rounds: int) -> float:
+    """Median wall time in seconds of `rounds` runs."""
     times = []
-    for _ in range(repeats):
+    for _ in range(rounds):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)

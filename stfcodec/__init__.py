@@ -4,8 +4,8 @@
     data = stfcodec.encode("photo.jpg", quality=3.5)
     image = stfcodec.decode(data)
 
-The functions are those of `stfcodec.api`, loaded on first use: importing the package alone takes
-milliseconds and imports neither torch nor numpy.
+Functions and `Picture` are loaded on first use: importing the package alone takes milliseconds and
+imports neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ from stfcodec.models.registry import ModelInfo
 from stfcodec.rate_control import Target
 
 if TYPE_CHECKING:
-    from stfcodec.api import build_model, decode, encode, info, list_models, load_model
+    from stfcodec.api import (
+        build_model,
+        decode,
+        decode_picture,
+        encode,
+        info,
+        list_models,
+        load_model,
+    )
+    from stfcodec.imageio import Picture
 
 __version__ = "0.2.0"
 
@@ -27,26 +36,32 @@ __all__ = [
     "ImageError",
     "Limits",
     "ModelInfo",
+    "Picture",
     "StfError",
     "StreamError",
     "StreamInfo",
     "Target",
     "UsageError",
     "WeightsError",
+    "__version__",
     "build_model",
     "decode",
+    "decode_picture",
     "encode",
     "info",
     "list_models",
     "load_model",
 ]
 
-_LAZY = ("build_model", "decode", "encode", "info", "list_models", "load_model")
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    """The names of `__all__` that are not defined above; `api` has them."""
+    if name not in __all__:
         raise AttributeError(f"module 'stfcodec' has no attribute {name!r}")
     from stfcodec import api
 
     return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,11 +1,11 @@
-"""Memory that coding frees is kept for the next tensor, on Linux with glibc.
+"""Keeping freed memory in the process, on Linux with glibc.
 
-Commands ask for it when they start. A library in somebody else's process leaves malloc alone: a
-host that wants the speed calls `keep_freed_memory` itself.
+By default glibc returns each large block to the system when it is freed. The next tensor of that
+size then waits for new pages, which the system fills with zeros: about a quarter of the time of g_a
+and g_s (docs/performance.md).
 
-By default glibc returns each large block to the system when it is freed, and the next tensor of
-that size waits for fresh pages, all zeroed: about a quarter of the time of g_a and g_s
-(docs/performance.md).
+The commands of stfcodec keep freed memory. The Python API does not, as malloc belongs to the host
+program, which may call `keep_freed_memory` itself.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt (malloc.h)."""
 
 _LARGEST = 1 << 30
-"""Bytes: blocks up to here come from the heap, and so much may lie free at its end."""
-
+"""Bytes. Blocks up to this size come from the heap, and so much may lie free at the heap's end."""
 
 _kept = False
 
 
 @cache
 def keep_freed_memory() -> bool:
-    """Asks malloc, for the whole process, to keep what is freed. False where that is not possible.
+    """Asks malloc, for the whole process, to keep freed memory. False where that is not possible.
 
-    Whoever has set malloc's own variables (MALLOC_…, GLIBC_TUNABLES) has chosen, and is obeyed.
+    Malloc's own environment variables (MALLOC_…, GLIBC_TUNABLES) come first: where one is set,
+    nothing is asked.
     """
     if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return False
@@ -43,6 +43,6 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_memory() -> None:
-    """Returns to the system what has been kept, if anything is: after work on a large picture."""
+    """Returns kept memory to the system, if any is kept: after work on a large picture."""
     if _kept:
         ctypes.CDLL(None).malloc_trim(0)

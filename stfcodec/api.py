@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import BinaryIO
 
 import numpy as np
 import PIL.Image
+from torch import nn
 
-from stfcodec import container, imageio
+from stfcodec import container, files, imageio
 from stfcodec.codec import codec_for
 from stfcodec.container import StreamInfo
 from stfcodec.errors import ImageError, UsageError
-from stfcodec.files import read_bytes
 from stfcodec.imageio import Picture
-from stfcodec.limits import DEFAULT_LIMITS, Limits
+from stfcodec.limits import DEFAULT_LIMITS, MAX_METADATA, Limits
 from stfcodec.models import locate, registry
 from stfcodec.models.build import build
 from stfcodec.models.registry import DEFAULT_MODEL, DEFAULT_QUALITY, ModelInfo
 from stfcodec.models.weights import load
-from stfcodec.rate_control import Target
-from stfcodec.rate_control import encode as encode_to
+from stfcodec.rate_control import Target, encode_to_target
+from stfcodec.settings import EncodeSettings
 
-if TYPE_CHECKING:
-    from torch import nn
+ImageSource = Picture | imageio.Source
+"""A path, a binary file object, the bytes of a picture file, a PIL image, an array or a Picture."""
 
-Source = PIL.Image.Image | str | Path | np.ndarray | Picture
+StreamSource = bytes | bytearray | memoryview | str | Path | BinaryIO
+"""The bytes of an .stf stream, the path of a file or a binary file object."""
 
 
 def encode(
-    image: Source,
+    image: ImageSource,
+    *,
     model: str = DEFAULT_MODEL,
     quality: float = DEFAULT_QUALITY,
     device: str = "auto",
@@ -38,40 +42,64 @@ def encode(
     target: Target | None = None,
     limits: Limits = DEFAULT_LIMITS,
     verify: bool = False,
+    strip: bool = False,
 ) -> bytes:
     """Codes a picture as an .stf stream.
 
-    image: a PIL image, a path, a uint8 array (H, W, 3), or a `Picture` from `stfcodec.imageio`.
-    quality: 1 (smallest) to 6 (best); fractions for the variable-rate models.
-    device: "auto", "cpu" or "cuda". weights: a file to use instead of the embedded one.
-    effort: 0 to 100 steps of a search for latents that code better, see docs/effort.md.
-    target: a size or a PSNR to aim at; `quality` then does not count.
+    image: a path, a binary file object (read from its start where it can seek), a PIL image, a
+    uint8 array (H, W, 3), or a `Picture`.
+    model: a name from `list_models`. quality: 1 (smallest) to 6 (best); fractions for the
+    variable-rate models.
+    device: "auto", "cpu" or "cuda". weights: a file to use in place of the embedded one.
+    effort: 0 to 100 iterations of the refinement of the latents, see docs/effort.md.
+    target: a size or a PSNR to aim at, in place of `quality`.
     limits: what is accepted of the picture. verify: decode the symbols again before returning.
+    strip: leave out ICC profile, EXIF and XMP.
 
     Raises ImageError (the picture cannot be read, or is over a limit), UsageError (unknown model,
     quality, device or effort), WeightsError (none for this model) and StfError (target out of
     reach, or not verified).
     """
-    info = registry.by_name(model)
-    quality = registry.check_quality(quality, info)
-    effort = registry.check_effort(effort)
-    if not isinstance(target, Target | None):
-        raise UsageError(f"{target!r} is no target: give stfcodec.Target(kind, value)")
+    settings = EncodeSettings(
+        model=model,
+        quality=quality,
+        device=device,
+        weights=_path(weights),
+        effort=effort,
+        target=target,
+        limits=limits,
+        verify=verify,
+        strip=strip,
+    )
+    return encode_with(image, settings)
+
+
+def encode_with(image: ImageSource, settings: EncodeSettings) -> bytes:
+    """As `encode`, with settings that are checked already."""
+    limits, effort, target = settings.limits, settings.effort, settings.target
     picture = image if isinstance(image, Picture) else imageio.read_picture(image, limits)
+    if settings.strip:
+        picture = replace(picture, icc=None, exif=None, xmp=None)
     _check(picture, limits)
-    codec = codec_for(info, quality, device, _path(weights), searches=effort > 0)
+    codec = codec_for(
+        settings.model_info,
+        settings.quality,
+        settings.device,
+        settings.weights,
+        refines=effort > 0,
+    )
     if target is None:
-        stream = codec.encode(picture, quality, effort)
+        stream = codec.encode(picture, settings.quality, effort)
     else:
-        stream = encode_to(codec, picture, target, effort)
+        stream = encode_to_target(codec, picture, target, effort)
     data = container.write(stream)
-    if verify:
+    if settings.verify:
         codec.verify(container.read(data, limits))
     return data
 
 
 def _check(picture: Picture, limits: Limits) -> None:
-    """A picture may have been made by hand. Raises ImageError."""
+    """Raises ImageError for planes or metadata that cannot be coded: a Picture may be hand-made."""
     pixels, alpha = picture.pixels, picture.alpha
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise ImageError(f"pixels are {pixels.dtype} {pixels.shape}: give uint8 (H, W, 3)")
@@ -82,30 +110,34 @@ def _check(picture: Picture, limits: Limits) -> None:
         raise ImageError(refusal)
     for name in ("icc", "exif", "xmp"):
         block = getattr(picture, name)
-        if block is not None and len(block) > container.MAX_METADATA:
+        if block is not None and len(block) > MAX_METADATA:
             raise ImageError(
-                f"{name} has {len(block)} bytes, the format holds {container.MAX_METADATA}: "
-                f"leave it out"
+                f"{name} has {len(block)} bytes, the format holds {MAX_METADATA}: leave it out"
             )
 
 
 def decode(
-    data: bytes | str | Path,
+    data: StreamSource,
+    *,
     device: str = "auto",
     weights: str | Path | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> PIL.Image.Image:
-    """The picture in an .stf stream (bytes, or the path of a file), as a PIL image.
+    """The picture in an .stf stream, as a PIL image.
 
-    Mode L, LA, RGB or RGBA as the source had it; ICC profile, EXIF and XMP are in `.info`.
-    Raises StreamError (not a stream, damaged, or over a limit) and WeightsError (weights missing
-    or others).
+    data: bytes, the path of a file, or a binary file object (read from its start where it can
+    seek). device, weights: as of `encode`. limits: what is accepted of the stream.
+
+    The mode is L, LA, RGB or RGBA as the source had it; ICC profile, EXIF and XMP are in `.info`.
+    Raises StreamError (not a stream, damaged, or over a limit) and WeightsError (the weights that
+    the stream needs are not here).
     """
-    return imageio.to_image(decode_picture(data, device, weights, limits))
+    return imageio.to_image(decode_picture(data, device=device, weights=weights, limits=limits))
 
 
 def decode_picture(
-    data: bytes | str | Path,
+    data: StreamSource,
+    *,
     device: str = "auto",
     weights: str | Path | None = None,
     limits: Limits = DEFAULT_LIMITS,
@@ -119,7 +151,7 @@ def decode_picture(
     return codec_for(model, quality, device, path, fingerprint=needed).decode(stream)
 
 
-def info(data: bytes | str | Path) -> StreamInfo:
+def info(data: StreamSource) -> StreamInfo:
     """What an .stf stream says about itself; needs no weights. Raises StreamError."""
     return container.inspect(_bytes(data, DEFAULT_LIMITS))
 
@@ -135,6 +167,7 @@ def build_model(name: str) -> nn.Module:
 
 def load_model(
     name: str = DEFAULT_MODEL,
+    *,
     weights: str | Path | None = None,
     quality: float = DEFAULT_QUALITY,
 ) -> nn.Module:
@@ -143,9 +176,9 @@ def load_model(
     weights: a file; None takes the embedded or installed one (for models with one file per
     quality, that of `quality`). Raises UsageError and WeightsError.
     """
-    info = registry.by_name(name)
-    path = _path(weights) or locate.find(info, registry.check_quality(quality, info))
-    return load(info, path)
+    model = registry.by_name(name)
+    path = _path(weights) or locate.find(model, registry.check_quality(quality, model))
+    return load(model, path)
 
 
 def list_models() -> list[ModelInfo]:
@@ -157,9 +190,15 @@ def _path(weights: str | Path | None) -> Path | None:
     return None if weights is None else Path(weights)
 
 
-def _bytes(data: bytes | str | Path, limits: Limits) -> bytes:
+def _bytes(data: StreamSource, limits: Limits) -> bytes:
+    """The stream's bytes. Raises StreamError, StfError and UsageError."""
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data)
-    if not isinstance(data, str | Path):
-        raise UsageError(f"a {type(data).__name__} is no stream: give bytes or a path")
-    return read_bytes(data, limits.bytes, container.check_signature)
+    if isinstance(data, str | Path):
+        return files.read_bytes(data, limits.bytes, container.check_signature)
+    if isinstance(data, io.TextIOBase):
+        raise UsageError("opened as text: open the file in binary mode")
+    if not hasattr(data, "read"):
+        kind = type(data).__name__
+        raise UsageError(f"a {kind} is no stream: give bytes, a path or a binary file object")
+    return files.read_file_object(data, limits.bytes, container.check_signature)

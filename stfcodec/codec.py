@@ -14,41 +14,43 @@ from torch import Tensor
 from stfcodec import imageio, refinement, tiling
 from stfcodec.container import Header, Stream
 from stfcodec.errors import StfError, StreamError, UsageError, WeightsError
+from stfcodec.geometry import DOWNSAMPLING_Z, padded
 from stfcodec.imageio import Picture
 from stfcodec.models import host, locate, releases, weights
-from stfcodec.models.base import DOWNSAMPLING_Z, CodedLatents, CompressionModel, round_up
+from stfcodec.models.base import CompressionModel
+from stfcodec.models.coding import CodedLatents
 from stfcodec.models.registry import ModelInfo
 
 PRECISION = "STFCODEC_PRECISION"
-"""Environment variable: what the transforms compute in, float32, bfloat16 or auto."""
+"""Environment variable with the data type of the transforms: float32, bfloat16 or auto."""
 
 
 @dataclass(frozen=True)
 class Codec:
     """A loaded model on a device.
 
-    Only the transforms run there: what decides a symbol's probability stays on the CPU, where
-    encoder and decoder agree to the last bit.
+    Only the transforms run on the device. The networks that the probabilities of symbols depend on
+    stay on the CPU, where encoder and decoder agree to the last bit.
     """
 
     info: ModelInfo
     model: CompressionModel
     device: torch.device
     core: int = tiling.CORE
-    """Side of the transforms' tiles, see `tiling.run`."""
+    """Side of the kept part of the transforms' tiles in pixels, see `tiling.run`."""
 
     def _analysis(self, pixels: Tensor, quality: float) -> Tensor:
-        """uint8 (H, W, 3), sides multiples of 64 -> y (1, M, H/16, W/16), float32."""
+        """g_a: uint8 (H, W, 3), sides multiples of 64 -> y (1, M, H/16, W/16), float32."""
 
         def run(tile: Tensor) -> Tensor:
             return first.run(tile.to(self.device).float() / 255)
 
-        first, *others = self.model.analysis_steps(quality)
+        first, *others = self.model.analysis_stages(quality)
         y = tiling.run([first._replace(run=run), *others], pixels.permute(2, 0, 1)[None], self.core)
         return y.float().cpu()
 
     def _synthesis(self, y_hat: Tensor, quality: float, gray: bool) -> Tensor:
-        """ŷ (1, M, h, w) -> uint8 (16·h, 16·w, 3)."""
+        """g_s: ŷ (1, M, h, w) -> uint8 (16·h, 16·w, 3), equal channels if `gray`."""
 
         def run(tile: Tensor) -> Tensor:
             x_hat = last.run(tile).clamp_(0, 1)
@@ -56,22 +58,25 @@ class Codec:
                 x_hat = x_hat.mean(1, keepdim=True).expand(-1, 3, -1, -1)
             return x_hat.mul(255).round_().byte().cpu()
 
-        *others, last = self.model.synthesis_steps(quality)
+        *others, last = self.model.synthesis_stages(quality)
         y_hat = y_hat.to(self.device, memory_format=torch.channels_last)
         pixels = tiling.run([*others, last._replace(run=run)], y_hat, self.core)
         return pixels[0].permute(1, 2, 0)
 
     @host.plain_torch()
     def encode(self, picture: Picture, quality: float, effort: int = 0) -> Stream:
-        """Codes one picture. quality: as `registry.check_quality` returned it; effort: steps of
-        the search for better latents, for which the codec must have been loaded."""
+        """Codes one picture.
+
+        quality: as `registry.check_quality` returned it. effort: iterations of the refinement of
+        the latents; above 0 only if the codec was loaded with `refines`.
+        """
         height, width = picture.pixels.shape[:2]
         pixels = _pad(picture.pixels)
         with torch.inference_mode():
             y = self._analysis(pixels, quality)
         if effort:
             size = height, width
-            y = refinement.improve(self.model, pixels, size, y, quality, effort, self.device)
+            y = refinement.refine(self.model, pixels, size, y, quality, effort, self.device)
         header = Header(
             width=width,
             height=height,
@@ -92,8 +97,10 @@ class Codec:
 
     @host.plain_torch()
     def verify(self, stream: Stream) -> None:
-        """Decodes the symbols of a stream that was just made, on the path a decoder takes. Raises
-        StfError where they are not the ones that were encoded."""
+        """Decodes the symbols of a stream that was just encoded, as a decoder does.
+
+        Raises StfError if they are not the encoded ones.
+        """
         try:
             self._latents(stream)
         except StreamError as error:
@@ -103,16 +110,18 @@ class Codec:
             ) from error
 
     def _latents(self, stream: Stream) -> Tensor:
-        """ŷ (1, M, h, w), ready for synthesis."""
+        """ŷ (1, M, h, w) after the inverse gain. Raises StreamError."""
         header = stream.header
-        height, width = (_padded(n) // DOWNSAMPLING_Z for n in (header.height, header.width))
+        height, width = (padded(n) // DOWNSAMPLING_Z for n in (header.height, header.width))
         coded = CodedLatents(stream.z, stream.y, stream.checksum)
         return self.model.decompress(coded, (height, width), header.quality)
 
     @host.plain_torch()
     def decode(self, stream: Stream) -> Picture:
-        """The coded picture. Raises StreamError where the symbols turn out damaged, WeightsError
-        where the stream was made with other weights."""
+        """The coded picture.
+
+        Raises StreamError if the stream is damaged, WeightsError if it was made with other weights.
+        """
         header = stream.header
         if header.fingerprint != self.model.fingerprint:
             needed, here = (
@@ -143,20 +152,21 @@ def codec_for(
     quality: float,
     device: str = "auto",
     path: Path | None = None,
-    searches: bool = False,
+    refines: bool = False,
     fingerprint: bytes | None = None,
 ) -> Codec:
-    """A codec with weights, kept for the next picture.
+    """A codec with loaded weights; the last few codecs are cached.
 
-    path: a weights file instead of the embedded or installed one. searches: whether it can encode
-    with effort. fingerprint: of the weights that a stream needs, looked for in all folders of
-    weights. Raises WeightsError, and UsageError for a device that is not there.
+    device: auto, cpu or cuda. path: a weights file in place of the embedded or installed one.
+    refines: whether the codec has the float networks, without which it cannot encode with effort.
+    fingerprint: that of the weights which a stream needs; all folders of weights are searched for
+    them. Raises WeightsError, and UsageError for a device that is not there.
     """
     found = _device(device)
 
     def load(path: Path) -> Codec:
-        key = locate.identity(path), host.precision()
-        return _load(info, path, found, _precision(found), searches, key)
+        key = locate.identity(path), host.float32_precision()
+        return _load(info, path, found, _precision(found), refines, key)
 
     if path is not None or fingerprint is None:
         return load(path or locate.find(info, quality))
@@ -179,11 +189,12 @@ def _load(
     path: Path,
     device: torch.device,
     precision: torch.dtype,
-    searches: bool,
+    refines: bool,
     _: object,
 ) -> Codec:
-    """The last argument changes with the file at `path` and with how exact sums are to be made."""
-    model = weights.load(info, path, coding=not searches).requires_grad_(False)
+    """Loads a codec. The last argument only tells cached codecs apart: it changes when the file at
+    `path` or the process's float32 precision does."""
+    model = weights.load(info, path, coding=not refines).requires_grad_(False)
     if model.integer is None:
         raise WeightsError(
             f"{path}: these weights have no integer form, without which other machines could not "
@@ -206,9 +217,10 @@ def _device(name: str) -> torch.device:
 
 
 def _precision(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device has instructions for it; emulated, it is slower than float32.
+    """The data type of the transforms: bfloat16 where the CPU has instructions for it, as emulated
+    it is slower than float32.
 
-    Raises UsageError where the environment asks for another precision than there are.
+    Raises UsageError if the environment variable has another value than it may have.
     """
     wanted = os.environ.get(PRECISION, "auto")
     if wanted not in ("auto", "float32", "bfloat16"):
@@ -223,12 +235,8 @@ def _cpu_has_bfloat16() -> bool:
     return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
-def _padded(side: int) -> int:
-    return round_up(side, DOWNSAMPLING_Z)
-
-
 def _pad(pixels: np.ndarray) -> Tensor:
-    """Repeats the last row and column up to multiples of 64; (H, W, 3)."""
+    """(H, W, 3) with the last row and column repeated up to multiples of 64."""
     height, width = pixels.shape[:2]
-    below, beside = _padded(height) - height, _padded(width) - width
+    below, beside = padded(height) - height, padded(width) - width
     return torch.from_numpy(np.pad(pixels, ((0, below), (0, beside), (0, 0)), mode="edge"))

@@ -1,7 +1,7 @@
-"""Errors a user can meet. Each class carries the exit code its command ends with.
+"""Errors that a user can meet, each with the exit code that its command ends with.
 
-The library raises these with a one-line message that says what is wrong and what to do; the
-command line prints that line and exits. Anything else that escapes is a bug.
+The library raises them with a one-line message that says what is wrong and what to do. The command
+line prints that line and exits. Any other exception is a bug.
 """
 
 from __future__ import annotations

@@ -1,33 +1,40 @@
 """Reading and writing whole files; `-` is standard input or output.
 
-A file appears under its final name complete or not at all. Errors are one line and name the path.
+A file appears under its final name complete or not at all, also after a power failure. Errors are
+one line and name the path.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import StfError, UsageError
-from .limits import DEFAULT_LIMITS
+from stfcodec.errors import StfError, UsageError
+from stfcodec.limits import DEFAULT_LIMITS
 
 STANDARD_STREAM = "-"
 
 HEAD = 64
 """Bytes: enough to tell what a file is."""
 
+Check = Callable[[bytes], object]
+"""Gets the first bytes of a file, at most HEAD; raises an error if they are not acceptable."""
+
 
 @contextmanager
 def atomic_write(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` that takes its name if the body succeeds.
 
-    Whatever the body raises, Ctrl-C included, the temporary file is removed and `path` is as it
-    was. A symbolic link is written through; a device or pipe is written to directly.
+    The data reach the disk before the name does. A file that is replaced passes its permission
+    bits on; a new file has the umask's default. Whatever the body raises, Ctrl-C included, the
+    temporary file is removed and `path` is as it was. A symbolic link is written through; a device
+    or pipe is written to directly.
 
     Raises UsageError if `path` is a directory, or exists and `overwrite` is false; StfError for
     any OSError, one of the body's own included.
@@ -41,9 +48,14 @@ def atomic_write(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
             return
         _refuse_occupied(path, overwrite)
         with temporary.open("xb") as file:
+            if target.exists():
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         _refuse_occupied(path, overwrite)  # it may have appeared while the body ran
         temporary.replace(target)
+        _sync_folder(target.parent)
     except OSError as error:
         raise StfError(f"cannot write {path}: {_reason(error)}") from error
     finally:
@@ -51,36 +63,66 @@ def atomic_write(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
-def read_bytes(
-    source: str | Path,
-    limit: int = DEFAULT_LIMITS.bytes,
-    check: Callable[[bytes], object] = lambda head: None,
-) -> bytes:
-    """All of a file, or of standard input for `-`.
+def _sync_folder(folder: Path) -> None:
+    """Make a renamed file's new name last, on systems where folders can be opened and synced."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
-    limit: bytes. check: gets the first bytes, at most HEAD, and raises what it has against them:
-    then nothing else is read. Raises StfError if the file cannot be read or is over the limit,
-    UsageError if standard input is a terminal.
+
+def read_bytes(
+    source: str | Path, limit: int = DEFAULT_LIMITS.bytes, check: Check = lambda head: None
+) -> bytes:
+    """All of the file at a path, or of standard input for `-`.
+
+    limit: bytes. check: if it raises, nothing more of the file is read. Raises StfError if the
+    file cannot be read or is over the limit, UsageError if standard input is a terminal.
     """
-    name = "standard input" if str(source) == STANDARD_STREAM else str(source)
-    try:
-        if str(source) != STANDARD_STREAM:
-            with Path(source).open("rb") as file:
-                return _read(file, name, limit, check)
+    if str(source) == STANDARD_STREAM:
         if sys.stdin.isatty():
             raise UsageError("standard input is a terminal; pipe data in or name a file")
-        return _read(sys.stdin.buffer, name, limit, check)
+        return _read(sys.stdin.buffer, "standard input", limit, check)
+    try:
+        with Path(source).open("rb") as file:
+            return _read(file, str(source), limit, check)
+    except OSError as error:  # of opening
+        raise StfError(f"cannot read {source}: {_reason(error)}") from error
+
+
+def read_file_object(
+    file: BinaryIO, limit: int = DEFAULT_LIMITS.bytes, check: Check = lambda head: None
+) -> bytes:
+    """All of an open binary file, from its start where it can seek.
+
+    limit, check, errors: as of `read_bytes`.
+    """
+    with suppress(AttributeError, OSError):  # a pipe
+        file.seek(0)
+    return _read(file, str(getattr(file, "name", "the file")), limit, check)
+
+
+def _read(file: BinaryIO, name: str, limit: int, check: Check) -> bytes:
+    try:
+        head = _take(file, HEAD)
+        check(head)
+        data = head + _take(file, limit - len(head) + 1)
     except OSError as error:
         raise StfError(f"cannot read {name}: {_reason(error)}") from error
-
-
-def _read(file: BinaryIO, name: str, limit: int, check: Callable[[bytes], object]) -> bytes:
-    head = file.read(HEAD)
-    check(head)
-    data = head + file.read(limit - len(head) + 1)
     if len(data) > limit:
         raise StfError(f"{name} has more than {limit} bytes, the most that is read")
     return data
+
+
+def _take(file: BinaryIO, count: int) -> bytes:
+    """The next `count` bytes, or all to the end; a pipe may give them in pieces."""
+    pieces = []
+    while count > 0 and (piece := file.read(count)):
+        pieces.append(piece)
+        count -= len(piece)
+    return b"".join(pieces)
 
 
 def write_bytes(target: str | Path, data: bytes, overwrite: bool) -> None:

@@ -5,22 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stfcodec.errors import UsageError
+from stfcodec.geometry import padded
 
-TILE = 64
-"""Pictures are coded padded to multiples of so many pixels, each way."""
+MAX_METADATA = 16 << 20
+"""Bytes of one ICC, EXIF or XMP block, uncompressed: the most that the format holds."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a reader accepts of one picture or stream. A file that states more is refused before
-    memory is taken for it; one that holds more is refused as soon as that shows."""
+    """What a reader accepts of one picture or stream.
+
+    An input that states more is refused before memory is taken for it; one that holds more is
+    refused as soon as that shows. Raises UsageError for a limit that is not a positive integer.
+    """
 
     pixels: int = 1 << 27
-    """Of the picture padded to multiples of 64 each way, which is what coding works on. 134
-    megapixels take about 6 GiB to encode and 3 GiB to decode."""
+    """Width times height after padding to multiples of 64, as the picture is coded. 134 megapixels
+    take about 6 GiB to encode and 3 GiB to decode."""
     bytes: int = 1 << 30
-    """Of an input file."""
-    metadata: int = 16 << 20
+    """Size of an input file."""
+    metadata: int = MAX_METADATA
     """Bytes of one ICC, EXIF or XMP block, uncompressed."""
 
     def __post_init__(self) -> None:
@@ -31,19 +35,14 @@ class Limits:
 
     def refuses(self, width: int, height: int) -> str | None:
         """Why a picture of this size in pixels is refused; None where it is accepted."""
-        padded = padded_pixels(width, height)
-        if padded <= self.pixels:
+        pixels = padded(width) * padded(height)
+        if pixels <= self.pixels:
             return None
-        more = f", {padded} once padded," if padded > width * height else ""
+        more = f", {pixels} once padded," if pixels > width * height else ""
         return (
             f"{width}x{height} pixels{more} are over the limit of {self.pixels}; "
             f"raise it with --max-pixels if the file can be trusted"
         )
-
-
-def padded_pixels(width: int, height: int) -> int:
-    """Pixels of the picture as it is coded."""
-    return -(-width // TILE) * TILE * (-(-height // TILE) * TILE)
 
 
 DEFAULT_LIMITS = Limits()

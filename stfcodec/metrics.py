@@ -1,4 +1,4 @@
-"""Distortion of pictures (PSNR, MS-SSIM), and rate-distortion curves compared (BD-rate)."""
+"""Distortion of pictures (PSNR, MS-SSIM), and differences of rate-distortion curves (BD-rate)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ import numpy as np
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of two uint8 pictures of one shape; inf if equal."""
-    # Row by row in integers: exact, and in no more memory than a row takes.
+    """Peak signal-to-noise ratio in dB of two uint8 pictures of one shape; inf if they are equal.
+
+    The error is the mean over all samples of all channels. Raises ValueError if heights differ.
+    """
+    # Integer sums row by row are exact and need the memory of one row.
     error = sum(int(np.square(x.astype(np.int64) - y).sum()) for x, y in zip(a, b, strict=True))
     return float(10 * np.log10(255**2 * a.size / error)) if error else float("inf")
 
 
 def ms_ssim(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Multi-scale structural similarity of two uint8 RGB pictures (Wang et al., 2003); 0…1.
+    """Multi-scale structural similarity (Wang et al., 2003) of two pictures (H, W, 3) uint8; 0…1.
 
-    Five scales, mean over the channels, as learned codecs' publications report it. None for
-    pictures of 160 pixels or fewer on a side: the fifth scale has no room there. Needs
-    pytorch-msssim.
+    Five scales and the mean over the channels, as publications on learned codecs report it. None
+    if a side has 160 pixels or fewer, which is too small for the fifth scale. Raises
+    ModuleNotFoundError without pytorch-msssim.
     """
     if min(a.shape[:2]) <= _SMALLEST:
         return None
@@ -32,11 +35,11 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float | None:
 
 
 _SMALLEST = (11 - 1) * 2**4
-"""MS-SSIM's window of 11 must fit into a picture that was halved four times."""
+"""MS-SSIM's window of 11 pixels must fit into a picture that is halved four times."""
 
 
-def decibels(similarity: float) -> float:
-    """MS-SSIM on the scale that spreads its upper end: −10·log10(1 − MS-SSIM)."""
+def ms_ssim_db(similarity: float) -> float:
+    """MS-SSIM in dB, which spreads values close to 1: −10·log10(1 − MS-SSIM)."""
     return float(-10 * np.log10(1 - similarity))
 
 
@@ -45,7 +48,7 @@ Curve = Sequence[tuple[float, float]]
 
 
 def common_range(curves: Sequence[Curve]) -> tuple[float, float]:
-    """The range of quality that all curves cover. Raises ValueError where there is none."""
+    """The range in dB that all curves cover. Raises ValueError if there is none."""
     low = max(min(quality for _, quality in c) for c in curves)
     high = min(max(quality for _, quality in c) for c in curves)
     if low >= high:
@@ -54,10 +57,11 @@ def common_range(curves: Sequence[Curve]) -> tuple[float, float]:
 
 
 def bd_rate(anchor: Curve, test: Curve, over: tuple[float, float] | None = None) -> float:
-    """Bjøntegaard delta rate in percent: how many more bits `test` needs than `anchor`.
+    """Bjøntegaard delta rate (VCEG-M33, 2001) in percent: bits that `test` needs beyond `anchor`.
 
-    Log-rate over PSNR (or MS-SSIM in dB) is interpolated by PCHIP and averaged over the range
-    `over`, by default all that both curves cover. Raises ValueError where there is none.
+    Log-rate as a function of PSNR (or of MS-SSIM in dB) is interpolated by PCHIP. Its difference is
+    averaged over the range `over` in dB, by default all that both curves cover. Raises ValueError
+    if that range is empty.
     """
     low, high = common_range([anchor, test])
     if over is not None:

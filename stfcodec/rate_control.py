@@ -16,35 +16,42 @@ if TYPE_CHECKING:
     from stfcodec.container import Stream
     from stfcodec.imageio import Picture
 
-_CLOSE = {"size": math.log(1.005), "bpp": math.log(1.005), "psnr": 0.01}
-"""Near enough: half a percent of the bytes, a hundredth of a decibel."""
+_TOLERANCES = {"size": math.log(1.005), "bpp": math.log(1.005), "psnr": 0.01}
+"""How far a result may stay on the allowed side of a target: half a percent of the bytes (as a
+logarithm), or 0.01 dB."""
 
-_EXACT = 1000.0
-"""dB that stand for no error at all."""
+_MAX_PSNR = 1000.0
+"""dB that stand for no error at all, whose PSNR is infinite."""
 
 _SCALE = 1000
 """Qualities are tried in thousandths, as streams store them."""
 
 _FINEST = 2
-"""Thousandths: qualities this near to each other are not told apart."""
+"""Thousandths. Between qualities this near to each other no other is tried."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """At most so many bytes, or bits a pixel, of the whole file; or at least so many dB of PSNR
-    over the colours."""
+    """A size or a PSNR to aim at.
+
+    size: at most so many bytes of the whole file. bpp: at most so many bits per pixel of the whole
+    file. psnr: at least so many dB, over the colours of the decoded picture. Raises UsageError for
+    another kind, and for a value that is not a positive finite number.
+    """
 
     kind: Literal["size", "bpp", "psnr"]
     value: float
 
     def __post_init__(self) -> None:
-        if self.kind not in _CLOSE:
-            raise UsageError(f"unknown target {self.kind!r}; choose one of: {', '.join(_CLOSE)}")
+        if self.kind not in _TOLERANCES:
+            known = ", ".join(_TOLERANCES)
+            raise UsageError(f"unknown target {self.kind!r}; choose one of: {known}")
         if not isinstance(self.value, int | float) or not 0 < self.value < math.inf:  # nor NaN
             raise UsageError(f"{self.kind} {self.value} is not a positive number")
 
     @property
     def is_ceiling(self) -> bool:
+        """Whether results stay at or below the value (sizes) or at or above it (PSNR)."""
         return self.kind != "psnr"
 
     def __str__(self) -> str:
@@ -52,11 +59,11 @@ class Target:
         return f"{self.value:g} {unit}"
 
 
-def encode(codec: Codec, picture: Picture, target: Target, effort: int = 0) -> Stream:
-    """The best stream within a ceiling, or the smallest that reaches a floor, nearly: see _CLOSE.
+def encode_to_target(codec: Codec, picture: Picture, target: Target, effort: int = 0) -> Stream:
+    """The best stream within a ceiling, or the smallest that reaches a floor, up to a tolerance.
 
-    Encodes once for each quality tried. Raises StfError where even the lowest quality is too large
-    or the highest not good enough, UsageError where the model has whole qualities only.
+    Encodes once for each quality tried. Raises StfError if even the lowest quality is too large or
+    the highest not good enough, UsageError if the model has whole qualities only.
     """
     if not codec.info.variable_rate:
         raise UsageError(f"{codec.info.name} has whole qualities only: give one with -q")
@@ -64,19 +71,19 @@ def encode(codec: Codec, picture: Picture, target: Target, effort: int = 0) -> S
     tried: dict[float, tuple[Stream, float]] = {}
 
     def level(quality: float) -> float:
-        """What the target is about; of sizes the logarithm, which rises more evenly."""
+        """PSNR in dB, or the logarithm of the size, which rises more evenly than the size."""
         stream = codec.encode(picture, quality, effort)
         if target.kind == "psnr":
             from stfcodec.metrics import psnr  # numpy, which the command line need not load
 
-            reached = min(psnr(picture.pixels, codec.decode(stream).pixels), _EXACT)
+            reached = min(psnr(picture.pixels, codec.decode(stream).pixels), _MAX_PSNR)
         else:
             reached = len(container.write(stream)) * (1 if target.kind == "size" else 8 / area)
         tried[quality] = stream, reached
         return math.log(reached) if target.is_ceiling else reached
 
     wanted = math.log(target.value) if target.is_ceiling else target.value
-    found = _crossing(level, wanted, target.is_ceiling, _CLOSE[target.kind])
+    found = _crossing(level, wanted, target.is_ceiling, _TOLERANCES[target.kind])
     if found is None:
         end = MIN_QUALITY if target.is_ceiling else MAX_QUALITY
         reached = Target(target.kind, tried[end][1])
@@ -86,13 +93,14 @@ def encode(codec: Codec, picture: Picture, target: Target, effort: int = 0) -> S
 
 
 def _crossing(
-    level: Callable[[float], float], wanted: float, below: bool, close: float
+    level: Callable[[float], float], wanted: float, below: bool, tolerance: float
 ) -> float | None:
-    """The quality at which a rising `level` is `wanted`, from below or from above: the last one
-    tried on that side. None where there is none.
+    """The quality at which a rising `level` comes within `tolerance` of `wanted`, from below or
+    from above. None if every quality lies on the other side.
 
-    Qualities are tried in thousandths, each between the two that enclose it so far, so that the
-    search ends whatever `level` does; where it does not rise, at one of its crossings.
+    Interpolates between the two qualities that enclose the crossing, in thousandths. Each trial
+    narrows the interval, so the loop ends for any `level`; one that does not rise gives one of its
+    crossings.
     """
     low, high = round(MIN_QUALITY * _SCALE), round(MAX_QUALITY * _SCALE)
     at_low, at_high = level(MIN_QUALITY), level(MAX_QUALITY)
@@ -100,10 +108,10 @@ def _crossing(
         return None if below and at_low > wanted else MIN_QUALITY
     if at_high <= wanted:
         return None if not below and at_high < wanted else MAX_QUALITY
-    while high - low > _FINEST and (wanted - at_low if below else at_high - wanted) > close:
-        # Towards where a straight line crosses, a little beyond on the side that counts; well
-        # inside, so that both ends move.
-        share = (wanted - at_low + (-close if below else close) / 2) / (at_high - at_low)
+    while high - low > _FINEST and (wanted - at_low if below else at_high - wanted) > tolerance:
+        # The point where a straight line crosses, moved to the allowed side by half a tolerance,
+        # and kept away from both ends so that either of them can move.
+        share = (wanted - at_low + (-tolerance if below else tolerance) / 2) / (at_high - at_low)
         middle = low + round(min(max(share, 0.1), 0.9) * (high - low))
         middle = min(max(middle, low + 1), high - 1)
         at = level(middle / _SCALE)

@@ -1,12 +1,13 @@
-"""Latents that code better than those g_a finds: what `encode --effort` spends its time on.
+"""Refinement of the latents of one picture: what `encode --effort` spends its time on.
 
-g_a answers at once, by what it learned from other pictures. Here the latents of this picture are
-moved along the gradient of its own λ·255²·MSE + bpp, through g_s and through the float networks
-that the integer entropy path stands for, while rounding is a slope that steepens to a step. They
-are coded like any others: a decoder sees no difference.
+g_a gives latents at once, by what it learned from other pictures. The refinement moves the latents
+of this picture along the gradient of its own loss, λ·255²·MSE + bpp. The loss is computed through
+g_s and the float networks that the integer entropy networks replace; a soft rounding, which
+hardens from iteration to iteration, takes the place of rounding. The refined latents are coded
+like any others: a decoder sees no difference.
 
 Sources: Yang, Bamler & Mandt, "Improving inference for neural image compression" (NeurIPS 2020);
-for the slope, Agustsson & Theis, "Universally quantized neural compression" (NeurIPS 2020).
+for soft rounding, Agustsson & Theis, "Universally quantized neural compression" (NeurIPS 2020).
 """
 
 from __future__ import annotations
@@ -20,46 +21,49 @@ from torch import Tensor
 
 from stfcodec import tiling
 from stfcodec.allocator import give_back_memory
-from stfcodec.models.base import DOWNSAMPLING_Y, CompressionModel
+from stfcodec.geometry import DOWNSAMPLING_Y
+from stfcodec.models.base import CompressionModel
 from stfcodec.models.priors import ste_round
 from stfcodec.models.registry import MAX_QUALITY, MIN_QUALITY, lambda_from_quality
 
 CORE, MARGIN = 1024, 128
-"""Latents of tiles this wide move at a time, seen together with what is around them. Pixels."""
+"""Pixels. The latents of tiles this wide are refined together; the loss of a tile also sees the
+margin around it."""
 
-_PACE = 0.0056, 0.0225
-"""How far a latent goes at the first step, in rounding steps for each bit that one would save,
-times √steps; at the last it hardly moves. At the lowest and at the highest quality, geometric
-between them: where most latents are 0, longer strides overshoot. Where steps are optimal at high
-rate, the cost of a latent curves by 12 / ln 2 bits a step²: the latter is a fifth of Newton's way
-in 3 steps, an eighth in 10, as the latents around it move too."""
+_STEP_SIZES = 0.0056, 0.0225
+"""Step size of the first iteration, times √iterations, at the lowest and at the highest quality;
+geometric between them. The unit is quantisation steps per (bit per quantisation step).
 
-_LIMIT = 5.0
-"""Slopes count up to this many bits a rounding step: between two whole numbers they can be steep
-without meaning much."""
+At low quality most latents are 0 and larger steps overshoot. At high quality, where uniform
+quantisation is optimal, the cost of a latent has the curvature 12 / ln 2 bits per quantisation
+step², so the larger value is a fifth of Newton's step in 3 iterations and an eighth in 10. More
+would overshoot, as the neighbouring latents move too."""
 
-_SOFT, _HARD = 0.4, 0.2
-"""Width of the slope that rounding is at the first and at the last step, in rounding steps."""
+_MAX_GRADIENT = 5.0
+"""Bits per quantisation step. Gradients are clamped to it: between two integers the soft rounding
+can be steep without meaning much."""
+
+_FIRST_WIDTH, _LAST_WIDTH = 0.4, 0.2
+"""Width of the soft rounding in the first and in the last iteration, in quantisation steps."""
 
 _Cost = Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]
 """(y after the gain, rounding) -> bits."""
 
 
-def improve(
+def refine(
     model: CompressionModel,
     pixels: Tensor,
     size: tuple[int, int],
     y: Tensor,
     quality: float,
-    steps: int,
+    iterations: int,
     device: torch.device,
 ) -> Tensor:
-    """y of one picture, moved by `steps` steps; a tile that then costs more stays as it was.
+    """The latents y of one picture, refined. A tile that then costs more keeps its latents.
 
-    pixels: uint8 (H, W, 3), sides multiples of 64, of which the first `size` (height, width) are
-    the picture and the others do not count. y: float32 (1, M, H/16, W/16), before the gain, same
-    out. model: with its float networks; its transforms are on `device`, all
-    else on the CPU.
+    pixels: uint8 (H, W, 3), sides multiples of 64. size: the height and width of the picture in
+    it; the padding beyond does not count. y: float32 (1, M, H/16, W/16) before the gain, as is the
+    result. model: with its float networks, the transforms on `device` and all else on the CPU.
     """
     gain, inverse = model.gains(quality, y)
     y = y * gain
@@ -69,27 +73,27 @@ def improve(
             x = pixels[seen_rows.start : bottom, seen_cols.start : right]
             cost = _cost(model, x.to(device), inverse, quality)
             seen = y[:, :, _latents(seen_rows), _latents(seen_cols)]
-            free = _latents(rows, seen_rows), _latents(cols, seen_cols)
-            y[:, :, _latents(rows), _latents(cols)] = _descend(
-                cost, seen, free, steps, _pace(quality)
+            kept = _latents(rows, seen_rows), _latents(cols, seen_cols)
+            y[:, :, _latents(rows), _latents(cols)] = _refine_tile(
+                cost, seen, kept, iterations, _step_size(quality)
             )
     give_back_memory()
     return y / gain
 
 
 def _spans(side: int) -> Iterator[tuple[slice, slice]]:
-    """As `tiling.spans`; what a tile would see anyway is one."""
+    """`tiling.spans` of one side; a side that a single tile sees as a whole is not divided."""
     return tiling.spans(side, side if side <= CORE + 2 * MARGIN else CORE, MARGIN)
 
 
 def _latents(span: slice, within: slice = slice(0, 0)) -> slice:
-    """From pixels to positions of y, counted from the start of `within`."""
+    """From a span of pixels to positions of y, counted from the start of `within`."""
     start, stop = (n - within.start for n in (span.start, span.stop))
     return slice(start // DOWNSAMPLING_Y, stop // DOWNSAMPLING_Y)
 
 
 def _cost(model: CompressionModel, pixels: Tensor, inverse: Tensor, quality: float) -> _Cost:
-    """The loss of the paper (eq. 1), summed over the pixels uint8 (h, w, 3) of a tile."""
+    """The loss (paper, eq. 1) summed over a tile, in bits. pixels: uint8 (h, w, 3)."""
     x = pixels.permute(2, 0, 1)[None].float()
     height, width = x.shape[2:]
     lam = lambda_from_quality(quality)
@@ -104,27 +108,32 @@ def _cost(model: CompressionModel, pixels: Tensor, inverse: Tensor, quality: flo
     return cost
 
 
-def _pace(quality: float) -> float:
-    low, high = _PACE
+def _step_size(quality: float) -> float:
+    low, high = _STEP_SIZES
     return low * (high / low) ** ((quality - MIN_QUALITY) / (MAX_QUALITY - MIN_QUALITY))
 
 
-def _descend(cost: _Cost, y: Tensor, free: tuple[slice, slice], steps: int, pace: float) -> Tensor:
-    """What is at `free` of y (1, M, h, w), moved."""
-    moved = y.clone()
-    for step in range(steps):
-        width = _SOFT * (_HARD / _SOFT) ** (step / max(1, steps - 1))
-        candidate = moved.requires_grad_()
-        (gradient,) = torch.autograd.grad(cost(candidate, partial(_slope, width=width)), candidate)
-        moved = candidate.detach()
-        stride = pace * ((1 - step / steps) / steps) ** 0.5
-        moved[(..., *free)] -= stride * gradient[(..., *free)].clamp_(-_LIMIT, _LIMIT)
+def _refine_tile(
+    cost: _Cost, y: Tensor, kept: tuple[slice, slice], iterations: int, step_size: float
+) -> Tensor:
+    """The latents at `kept` of y (1, M, h, w) after gradient descent, or before it if the rounded
+    result costs more."""
+    refined = y.clone()
+    for i in range(iterations):
+        width = _FIRST_WIDTH * (_LAST_WIDTH / _FIRST_WIDTH) ** (i / max(1, iterations - 1))
+        candidate = refined.requires_grad_()
+        rounding = partial(_soft_round, width=width)
+        (gradient,) = torch.autograd.grad(cost(candidate, rounding), candidate)
+        refined = candidate.detach()
+        size = step_size * ((1 - i / iterations) / iterations) ** 0.5
+        clamped = gradient[(..., *kept)].clamp_(-_MAX_GRADIENT, _MAX_GRADIENT)
+        refined[(..., *kept)] -= size * clamped
     with torch.inference_mode():
-        better = cost(moved, ste_round) < cost(y, ste_round)
-    return (moved if better else y)[(..., *free)]
+        better = cost(refined, ste_round) < cost(y, ste_round)
+    return (refined if better else y)[(..., *kept)]
 
 
-def _slope(x: Tensor, width: float) -> Tensor:
-    """x where `width` is large, x rounded where it is small; equal to both at whole numbers."""
+def _soft_round(x: Tensor, width: float) -> Tensor:
+    """x where `width` is large, x rounded where it is small; equal to both at integers."""
     floor = x.detach().floor()
     return floor + 0.5 + 0.5 * torch.tanh((x - floor - 0.5) / width) / math.tanh(0.5 / width)

@@ -1,9 +1,9 @@
 """Transforms of large pictures, tile by tile, in bounded memory.
 
-A transform is a few steps. Each runs over the whole picture before the next one does, in tiles that
-overlap by what this step alone can see: little where maps are fine and costly. Tiles start where
-attention windows do, so what is kept of each tile equals the untiled result up to float rounding,
-and there are no seams.
+A transform is a sequence of stages. Each stage runs over the whole picture before the next one
+does, in tiles that overlap by the receptive field of this stage alone: little where maps are fine
+and large. Tiles start where attention windows start, so the kept part of each tile equals the
+untiled result up to float rounding, and no tile borders are visible.
 """
 
 from __future__ import annotations
@@ -13,49 +13,58 @@ from collections.abc import Iterable, Iterator
 from torch import Tensor
 
 from stfcodec.allocator import give_back_memory
-from stfcodec.models.base import DOWNSAMPLING_Z, Step, round_up
+from stfcodec.geometry import DOWNSAMPLING_Z, round_up
+from stfcodec.models.base import Stage
 
 CORE = 1024
-"""Side of what is kept of a tile, in pixels; some steps have tiles several times as wide."""
+"""Side of the kept part of a tile in pixels, for stages whose `tile_scale` is 1."""
 
 
-def run(steps: Iterable[Step], x: Tensor, core: int) -> Tensor:
-    """A whole transform. x: (1, C, H, W), what the first step takes; its sides span multiples of 64
-    pixels. core: a multiple of 64."""
-    for step in steps:
-        x = _run_step(step, x, round_up(int(core * step.tiles), DOWNSAMPLING_Z))
+def run(stages: Iterable[Stage], x: Tensor, core: int) -> Tensor:
+    """A whole transform.
+
+    x: (1, C, H, W), the input of the first stage; its sides span multiples of 64 pixels. core: a
+    multiple of 64, in pixels.
+    """
+    for stage in stages:
+        x = _run_stage(stage, x, round_up(int(core * stage.tile_scale), DOWNSAMPLING_Z))
     return x
 
 
-def _run_step(step: Step, x: Tensor, core: int) -> Tensor:
+def _run_stage(stage: Stage, x: Tensor, core: int) -> Tensor:
     """core: in pixels."""
-    p_in, p_out = step.spans
-    height, width = (side * p_in for side in x.shape[2:])
-    if height <= core + 2 * step.margin and width <= core + 2 * step.margin:
-        return step.run(x)
+    stride_in, stride_out = stage.strides
+    height, width = (side * stride_in for side in x.shape[2:])
+    if height <= core + 2 * stage.margin and width <= core + 2 * stage.margin:
+        return stage.run(x)
     out: Tensor | None = None
-    for rows, seen_rows in spans(height, core, step.margin):
-        for cols, seen_cols in spans(width, core, step.margin):
-            tile = step.run(x[:, :, _slice(seen_rows, p_in), _slice(seen_cols, p_in)])
+    for rows, seen_rows in spans(height, core, stage.margin):
+        for cols, seen_cols in spans(width, core, stage.margin):
+            tile = stage.run(x[:, :, _slice(seen_rows, stride_in), _slice(seen_cols, stride_in)])
             if out is None:
                 channels = tile.shape[1]
-                out = tile.new_empty(1, height // p_out, width // p_out, channels)
+                out = tile.new_empty(1, height // stride_out, width // stride_out, channels)
                 out = out.permute(0, 3, 1, 2)  # channels last in memory
             kept_rows = slice(rows.start - seen_rows.start, rows.stop - seen_rows.start)
             kept_cols = slice(cols.start - seen_cols.start, cols.stop - seen_cols.start)
-            kept = tile[:, :, _slice(kept_rows, p_out), _slice(kept_cols, p_out)]
-            out[:, :, _slice(rows, p_out), _slice(cols, p_out)] = kept
+            kept = tile[:, :, _slice(kept_rows, stride_out), _slice(kept_cols, stride_out)]
+            out[:, :, _slice(rows, stride_out), _slice(cols, stride_out)] = kept
     assert out is not None
-    give_back_memory()  # the next step has tiles of other sizes
+    give_back_memory()  # the next stage has tiles of other sizes
     return out
 
 
 def spans(side: int, core: int, margin: int) -> Iterator[tuple[slice, slice]]:
-    """What is kept and what is seen of each tile along one side, in pixels."""
+    """The kept and the seen span of each tile along one side of a picture, in pixels.
+
+    Kept spans are `core` wide and cover the side; seen spans are wider by `margin` at both ends,
+    up to the borders of the picture.
+    """
     for start in range(0, side, core):
         stop = min(start + core, side)
         yield slice(start, stop), slice(max(start - margin, 0), min(stop + margin, side))
 
 
-def _slice(span: slice, pixels: int) -> slice:
-    return slice(span.start // pixels, span.stop // pixels)
+def _slice(span: slice, stride: int) -> slice:
+    """From a span of pixels to positions of a map with one position per `stride` pixels."""
+    return slice(span.start // stride, span.stop // stride)

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
+import numpy as np
 import pytest
+from commands import HEIGHT, WIDTH, Command, Outcome
+from PIL import Image
+
+from stfcodec.cli.main import main
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +36,39 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     model.integer = quantise(model, [torch.rand(1, 3, 64, 64)])
     files.save(model, path)
     return ["--weights", str(path)]
+
+
+@pytest.fixture
+def stf(capfdbinary: pytest.CaptureFixture[bytes], weights: list[str]) -> Command:
+    """Run the command in this process; encode and decode get weights that exist."""
+
+    def run(*arguments: object) -> Outcome:
+        words = [str(argument) for argument in arguments]
+        extra = weights if words[:1] in (["encode"], ["decode"]) else []
+        code = main([*words, *extra])
+        captured = capfdbinary.readouterr()
+        return Outcome(code, captured.out, captured.err.decode())
+
+    return run
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    Image.fromarray(np.stack([4 * x, 6 * y, 2 * (x + y)], -1).astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def _coded(tmp_path_factory: pytest.TempPathFactory, weights: list[str]) -> Path:
+    folder = tmp_path_factory.mktemp("coded")
+    Image.linear_gradient("L").convert("RGB").resize((WIDTH, HEIGHT)).save(folder / "photo.png")
+    assert main(["encode", str(folder / "photo.png"), "--quiet", *weights]) == 0
+    return folder / "photo.stf"
+
+
+@pytest.fixture
+def coded(tmp_path: Path, _coded: Path) -> Path:
+    """A valid stream of a WIDTH x HEIGHT picture, in a file of its own."""
+    return Path(shutil.copy(_coded, tmp_path / "coded.stf"))

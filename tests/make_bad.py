@@ -168,7 +168,7 @@ def write_bad(golden: Path) -> None:
 def refusal(data: bytes) -> Failure:
     """What the command line says of a stream. Raises AssertionError where it is decoded."""
     try:
-        api.decode(data, "cpu")
+        api.decode(data, device="cpu")
     except StfError as error:
         return explain(error)
     raise AssertionError("a bad file is decoded")

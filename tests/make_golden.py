@@ -69,11 +69,11 @@ def write_golden() -> None:
     for (i, quality), (j, kind) in product(enumerate(QUALITIES), enumerate(KINDS)):
         model, (width, height) = MODELS[(i + j) % 2], SIZES[(i + j) % 3]
         name = f"{model}-{quality:g}-{width}x{height}-{kind}"
-        data = api.encode(picture(kind, width, height), model, quality, "cpu")
+        data = api.encode(picture(kind, width, height), model=model, quality=quality, device="cpu")
         header, checksum = container.read(data).header, container.read(data).checksum
         (GOLDEN / f"{name}.stf").write_bytes(data)
         with (GOLDEN / f"{name}.png").open("wb") as file:
-            imageio.write_picture(api.decode_picture(data, "cpu"), file)
+            imageio.write_picture(api.decode_picture(data, device="cpu"), file)
         expected[name] = {
             "model": model,
             "quality": quality,

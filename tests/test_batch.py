@@ -144,10 +144,9 @@ def test_existing_outputs(tmp_path: Path, existing: Existing, content: bytes, fa
 
 def test_an_interrupt_stops_the_run_and_leaves_whole_files_only(tmp_path: Path) -> None:
     jobs = make_jobs(tmp_path, list("abcd"))
-    results = []
+    results: list[Result] = []
     with pytest.raises(KeyboardInterrupt):
-        for result in run(jobs, Shout({b"c": KeyboardInterrupt()})):
-            results.append(result)
+        results.extend(run(jobs, Shout({b"c": KeyboardInterrupt()})))
     assert len(results) == 1
     left = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert left == {"0.stf": b"A", "1.stf": b"B"}

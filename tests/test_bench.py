@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,17 +17,33 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from benchmarks import memory, processes, rates, reference_networks, speedup, summary, tile_borders
+from benchmarks import (
+    ROOT,
+    compressai_coder,
+    history,
+    memory,
+    points,
+    processes,
+    summary,
+    tile_borders,
+    untrained_models,
+)
 from benchmarks.__main__ import main
-from benchmarks.coders import JPEG_444, available, by_name, by_way
-from benchmarks.page import fill, table
-from benchmarks.reference_networks import Published
-from stfcodec.models.base import CodedLatents
+from benchmarks.coders import JPEG_444, available, by_name, with_precision
+from benchmarks.markdown import replace_block, signed, table
+from benchmarks.pictures import mosaic
+from benchmarks.reference_networks import ReferenceCodec
+from stfcodec.models.coding import CodedLatents
 from stfcodec.models.registry import EntropyWidths, ModelInfo, StfWidths, WacnnWidths
 from stfcodec.models.stf import STF
 from stfcodec.models.wacnn import WACNN
 
-PHOTO = Path(__file__).resolve().parents[1] / "docs" / "images" / "kodim23.png"
+COMMANDS = sorted(
+    path.stem
+    for path in (ROOT / "benchmarks").glob("*.py")
+    if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
+)
+PHOTO = ROOT / "docs" / "images" / "kodim23.png"
 
 ENTROPY = EntropyWidths(
     slices=3,
@@ -53,17 +71,15 @@ def info(request: pytest.FixtureRequest) -> ModelInfo:
     return ModelInfo(family, 99, family, SMALL[family], variable_rate=False, parameters=0)
 
 
-# ---------------------------------------------------------------- the published algorithm
+# ------------------------------------------------------------ the reference implementation
 
 
-@pytest.mark.skipif(
-    not reference_networks.is_available(), reason="needs compressai's compiled coder"
-)
-def test_published_algorithm_makes_the_models_strings_and_pictures(info: ModelInfo) -> None:
+@pytest.mark.skipif(compressai_coder.load() is None, reason="needs compressai's compiled coder")
+def test_reference_implementation_makes_the_models_strings_and_pictures(info: ModelInfo) -> None:
     picture = photo(128)
-    model = speedup.stand_in(info, picture)
+    model = untrained_models.stand_in(info, picture)
     model.integer = None  # as published: everything in float
-    reference = Published(model, info.widths)
+    reference = ReferenceCodec(model, info.widths)
     strings = reference.encode(picture)
     x = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
@@ -81,7 +97,7 @@ def test_published_algorithm_makes_the_models_strings_and_pictures(info: ModelIn
 
 def test_stand_in_spreads_its_latents(info: ModelInfo) -> None:
     picture = photo(128)
-    model = speedup.stand_in(info, picture)
+    model = untrained_models.stand_in(info, picture)
     assert isinstance(model, WACNN | STF)
     with torch.inference_mode():
         y = model.analysis(torch.tensor(picture).permute(2, 0, 1)[None].float() / 255)
@@ -104,8 +120,8 @@ def test_every_coder_gives_the_picture_back_better_at_its_best() -> None:
     for coder in coders:
         ends = [coder.qualities[0], coder.qualities[-1]]
         if coder.ours:
-            ends = [coder.middle]
-        samples = [rates.code(coder, q, image) for q in ends]
+            ends = [coder.middle_quality]
+        samples = [points.sample(coder, q, image) for q in ends]
         assert all(s.psnr > 18 and 0 < s.bpp < 24 for s in samples), coder.name
         if not coder.ours:
             assert samples[1].psnr > samples[0].psnr + 5, coder.name
@@ -115,8 +131,8 @@ def test_every_coder_gives_the_picture_back_better_at_its_best() -> None:
 def test_points_are_means_over_the_pictures() -> None:
     pytest.importorskip("pytorch_msssim")
     images = [photo(192), photo(256)]
-    (point, *_) = rates.measure([JPEG_444], images)[JPEG_444.name]
-    each = [rates.code(JPEG_444, JPEG_444.qualities[0], image) for image in images]
+    (point, *_) = points.measure([JPEG_444], images)[JPEG_444.name]
+    each = [points.sample(JPEG_444, JPEG_444.qualities[0], image) for image in images]
     assert point.bpp == pytest.approx(np.mean([s.bpp for s in each]), abs=1e-4)
     assert point.psnr == pytest.approx(np.mean([s.psnr for s in each]), abs=1e-3)
     assert point.ms_ssim == pytest.approx(np.mean([s.ms_ssim for s in each]), abs=1e-5)
@@ -126,14 +142,15 @@ def test_another_size_is_an_error() -> None:
     coder = by_name(JPEG_444.name)
     broken = replace(coder, decode=lambda data: coder.decode(data)[1:])
     with pytest.raises(ValueError, match="JPEG 4:4:4 made"):
-        rates.code(broken, 50, photo(64))
+        points.sample(broken, 50, photo(64))
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_picture() -> None:
     """A process's own peak, whatever its parent once took."""
     ballast = np.ones(300 << 20, np.uint8)
     small, large = (
-        memory.measure(JPEG_444, memory.mosaic([photo(64)], side, side)) for side in (64, 4096)
+        memory.measure(JPEG_444, mosaic([photo(64)], side, side)) for side in (64, 4096)
     )
     assert 10 < small.encode < 250 < ballast.nbytes / 2**20
     assert large.encode > small.encode + 48  # the picture itself
@@ -150,52 +167,56 @@ def test_what_tiles_change_is_measured(tmp_path: Path) -> None:
     assert len(decibels) == 4 and max(decibels) - min(decibels) < 0.01
 
 
+@pytest.mark.slow
 def test_start_up_and_folders_run_the_program() -> None:
-    assert len(processes.start_up(rounds=1)) == 5
-    found = processes.folder([photo(64)])
+    assert len(processes.start_up_times(rounds=1)) == 5
+    found = processes.folder_times([photo(64)])
     assert set(found) == {"encode", "decode"}
     assert all(f.pictures == 1 and f.ratio > 0 for f in found.values())
 
 
 def test_mosaic_is_filled_by_the_pictures() -> None:
     a, b = np.full((4, 6, 3), 1, np.uint8), np.full((5, 3, 3), 2, np.uint8)
-    canvas = memory.mosaic([a, b], 7, 8)
+    canvas = mosaic([a, b], 7, 8)
     assert set(np.unique(canvas)) == {1, 2}
     assert (canvas[:4, :6] == 1).all() and (canvas[:4, 6:] == 2).all()
 
 
-def test_ways_ask_and_clean_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_is_asked_for_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str | None] = []
 
     def encode(array: np.ndarray, quality: float) -> bytes:
         seen.append(os.environ.get("STFCODEC_PRECISION"))
         return JPEG_444.encode(array, quality)
 
-    coder = by_way(replace(JPEG_444, encode=encode), "float32 transforms")
+    coder = with_precision(replace(JPEG_444, encode=encode), "float32 transforms")
     for before in (None, "bfloat16"):
         if before is not None:
             monkeypatch.setenv("STFCODEC_PRECISION", before)
-        rates.code(coder, 50, photo(64))
+        points.sample(coder, 50, photo(64))
         assert os.environ.get("STFCODEC_PRECISION") == before
     assert seen == ["float32", "float32"]
-    assert coder.qualities == (JPEG_444.middle,)
+    assert coder.qualities == (JPEG_444.middle_quality,)
 
 
 # ------------------------------------------------------------------------------ the page
 
 
-def test_bd_rates_are_taken_over_the_common_range() -> None:
-    def coder(name: str, points: list[tuple[float, float]]) -> dict:
-        keys = ("encode_s_per_mp", "decode_s_per_mp")
-        return {
-            "name": name,
-            "ours": False,
-            "memory": None,
-            "points": [
-                {"bpp": b, "psnr": p, "ms_ssim": None, **dict.fromkeys(keys, b)} for b, p in points
-            ],
-        }
+def coder(name: str, curve: list[tuple[float, float]], ours: bool = False) -> dict:
+    """A coder's entry in a record, from (bpp, PSNR) points; its times are its rates."""
+    keys = ("encode_s_per_mp", "decode_s_per_mp")
+    return {
+        "name": name,
+        "ours": ours,
+        "effort": 0,
+        "memory": None,
+        "points": [
+            {"bpp": b, "psnr": p, "ms_ssim": None, **dict.fromkeys(keys, b)} for b, p in curve
+        ],
+    }
 
+
+def test_bd_rates_are_taken_over_the_common_range() -> None:
     # Log-linear from 20 to 40 dB; the half-rate coder covers 30…36 and is twice as dear above 36.
     anchor = [(0.1 * 2 ** (p / 4), 20 + p) for p in (0, 4, 8, 12, 16, 20)]
     half = [(b / 2, p) for b, p in anchor[2:]]
@@ -209,8 +230,86 @@ def test_bd_rates_are_taken_over_the_common_range() -> None:
     assert found.rows[0].encode == np.median([b for b, _ in half])
 
 
+def test_history_has_one_row_for_each_commit_and_machine(tmp_path: Path) -> None:
+    curve = [(0.1 * 2 ** (p / 4), 20.0 + p) for p in (0, 4, 8, 12, 16)]
+    record = {
+        "date": "2026-01-02",
+        "version": "1.0",
+        "commit": "abc",
+        "machine": {"CPU": "Some CPU", "cores": "2"},
+        "start_up": {"stfcodec encode a.png": 1.234},
+        "coders": [
+            coder("JPEG 4:4:4", curve),
+            coder("AVIF", [(b / 2, p) for b, p in curve]),
+            coder("ours", [(b / 4, p) for b, p in curve], ours=True),
+        ],
+    }
+    path = tmp_path / "history.csv"
+    history.append(record, path)
+    new_model = coder("new", curve, ours=True)
+    later = {**record, "commit": "def", "start_up": {}, "coders": [record["coders"][0], new_model]}
+    history.append(later, path)
+    history.append({**later, "version": "1.1"}, path)  # measured again
+    with path.open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert first["machine"] == "Some CPU, 2 cores"
+    assert (first["date"], first["version"], first["commit"]) == ("2026-01-02", "1.0", "abc")
+    assert first["ours: BD-rate against JPEG 4:4:4 (%)"] == "-75.0"
+    assert first["ours: BD-rate against AVIF (%)"] == "-50.0"
+    assert first["ours: encode time relative to AVIF"] == "0.50"
+    assert first["encode start-up (s)"] == "1.23"
+    assert (second["commit"], second["version"]) == ("def", "1.1")
+    assert second["new: BD-rate against JPEG 4:4:4 (%)"] == "0.0"
+    assert second["new: BD-rate against AVIF (%)"] == second["encode start-up (s)"] == ""
+    assert first["new: decode time relative to AVIF"] == ""
+
+
+def test_history_has_the_published_record() -> None:
+    record = json.loads((ROOT / "docs" / "benchmarks" / "record.json").read_text(encoding="utf-8"))
+    with history.PATH.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[-1].items() >= history.row(record).items()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_run_on_all_of_kodak_is_appended_to_the_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complete: bool
+) -> None:
+    pytest.importorskip("matplotlib")
+    record = json.loads((ROOT / "docs" / "benchmarks" / "record.json").read_text(encoding="utf-8"))
+    if not complete:
+        record["published_curves"] = {}
+    monkeypatch.setattr("benchmarks.__main__.measure", lambda *_: record)
+    path = tmp_path / "history.csv"
+    arguments = [str(tmp_path), "--out", str(tmp_path / "out"), "--history", str(path)]
+    for _ in range(2):
+        done = CliRunner().invoke(main, arguments, catch_exceptions=False)
+        assert done.exit_code == 0
+    assert path.exists() == complete
+    if complete:
+        assert len(path.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_loads_no_torch(name: str) -> None:
+    code = f"""if True:
+        import runpy, sys
+        sys.argv = ["benchmarks", "--help"]
+        try:
+            runpy.run_module("benchmarks.{name}", run_name="__main__")
+        except SystemExit as end:
+            assert not end.code
+        assert "torch" not in sys.modules
+    """
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: " in done.stdout
+
+
 def test_signed_numbers() -> None:
-    assert [summary.signed(v, 1) for v in (-32.64, 0.0, -0.01, 7)] == [
+    assert [signed(v, 1) for v in (-32.64, 0.0, -0.01, 7)] == [
         "−32.6",
         "+0.0",
         "+0.0",
@@ -223,11 +322,12 @@ def test_tables_and_marks(tmp_path: Path) -> None:
     assert lines == ["| a | b |", "| --- | --- |", "| 1 | 2 |"]
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- x -->\nold\n<!-- /x -->\nafter\n")
-    fill(page, "x", lines)
-    fill(page, "y", ["not there"])
+    replace_block(page, "x", lines)
+    replace_block(page, "y", ["not there"])
     assert page.read_text().splitlines() == ["before", "<!-- x -->", *lines, "<!-- /x -->", "after"]
 
 
+@pytest.mark.slow
 def test_a_small_run_writes_everything(tmp_path: Path) -> None:
     pytest.importorskip("pytorch_msssim")
     pytest.importorskip("matplotlib")
@@ -243,7 +343,7 @@ def test_a_small_run_writes_everything(tmp_path: Path) -> None:
     assert done.exit_code == 0
     record = json.loads((out / "benchmarks" / "record.json").read_text())
     assert record["pictures"] == {"folder": "photos", "count": 2, "megapixels": 0.06}
-    assert record["peers"] == {} and record["speedup"] == {}
+    assert record["published_curves"] == {} and record["speedup"] == {}
     assert [s["height"] for s in record["sizes"]] == [256, 512]
     assert all(s["encode"] > 100 and s["encode_s"] > 0 for s in record["sizes"])
     page = (out / "benchmarks.md").read_text()
@@ -253,8 +353,8 @@ def test_a_small_run_writes_everything(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     for coder in record["coders"]:
         assert coder["name"] in page
-        points = [r for r in rows if r["coder"] == coder["name"]]
-        assert [float(r["psnr"]) for r in points] == [p["psnr"] for p in coder["points"]]
+        listed = [r for r in rows if r["coder"] == coder["name"]]
+        assert [float(r["psnr"]) for r in listed] == [p["psnr"] for p in coder["points"]]
         assert all(0 < p["ms_ssim"] < 1 for p in coder["points"])
     for name in ("rate-distortion.png", "times.png"):
         with Image.open(out / "benchmarks" / name) as plot:

@@ -1,4 +1,4 @@
-"""CDF tables fitted to photographs: the counts where there are many, else the Gaussian."""
+"""CDF tables fitted to photographs follow the counts where there are many, else the Gaussian."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from test_codec import LITE, crop
 
 from stfcodec.entropy.tables import CdfTables, gaussian_tables
 from stfcodec.models import locate, registry, weights
-from stfcodec.models.coding_tables import count, fit_tables, tables_of
+from stfcodec.models.coding_tables import count_symbols, fit_tables, tables_from_counts
 
 SCALES = np.array([0.11, 0.5, 3.0, 40.0])
 GAUSSIAN = gaussian_tables(SCALES)
@@ -17,7 +17,7 @@ GAUSSIAN = gaussian_tables(SCALES)
 
 def counts_of(symbols: np.ndarray, rows: np.ndarray) -> np.ndarray:
     counts = np.zeros((len(SCALES), GAUSSIAN.cdf.shape[1] - 1), dtype=np.int64)
-    count(counts, GAUSSIAN, symbols, rows)
+    count_symbols(counts, GAUSSIAN, symbols, rows)
     return counts
 
 
@@ -32,13 +32,13 @@ def laplacian(seed: int, row: int, n: int = 20_000) -> tuple[np.ndarray, np.ndar
 
 
 def test_nothing_seen_leaves_the_gaussian() -> None:
-    tables = tables_of(np.zeros((4, GAUSSIAN.cdf.shape[1] - 1), dtype=np.int64), SCALES)
+    tables = tables_from_counts(np.zeros((4, GAUSSIAN.cdf.shape[1] - 1), dtype=np.int64), SCALES)
     assert np.array_equal(tables.cdf, GAUSSIAN.cdf)
 
 
 @pytest.mark.parametrize("row", [1, 2])
 def test_longer_tails_cost_fewer_bits_than_with_the_gaussian(row: int) -> None:
-    tables = tables_of(counts_of(*laplacian(0, row)), SCALES)
+    tables = tables_from_counts(counts_of(*laplacian(0, row)), SCALES)
     tables.validate()
     others = counts_of(*laplacian(1, row))
     assert bits(tables, others) < 0.99 * bits(GAUSSIAN, others)
@@ -48,14 +48,16 @@ def test_longer_tails_cost_fewer_bits_than_with_the_gaussian(row: int) -> None:
 
 def test_few_symbols_change_little() -> None:
     symbols = np.round(np.random.default_rng(0).normal(0, 40, 200)).astype(np.int32)
-    tables = tables_of(counts_of(symbols, np.full(200, 3, dtype=np.int32)), SCALES)
+    tables = tables_from_counts(counts_of(symbols, np.full(200, 3, dtype=np.int32)), SCALES)
     others = np.round(np.random.default_rng(1).normal(0, 40, 20_000)).astype(np.int32)
     counts = counts_of(others, np.full(20_000, 3, dtype=np.int32))
     assert bits(tables, counts) < 1.02 * bits(GAUSSIAN, counts)
 
 
 def test_either_sign_is_as_likely() -> None:
-    tables = tables_of(counts_of(np.full(9000, 1, np.int32), np.full(9000, 2, np.int32)), SCALES)
+    tables = tables_from_counts(
+        counts_of(np.full(9000, 1, np.int32), np.full(9000, 2, np.int32)), SCALES
+    )
     shares, zero = np.diff(tables.rows[2]), -tables.offset[2]
     assert shares[zero - 1] == pytest.approx(shares[zero + 1], abs=1)
     assert shares[zero + 1] > 0.4 * 65536
@@ -65,7 +67,7 @@ def test_symbols_outside_their_table_are_escapes() -> None:
     symbols = np.array([-9999, 9999, -2, 2], dtype=np.int32)
     counts = counts_of(symbols, np.zeros(4, dtype=np.int32))
     assert counts[0].sum() == counts[0, GAUSSIAN.length[0] - 2] == 4
-    tables_of(counts, SCALES).validate()
+    tables_from_counts(counts, SCALES).validate()
 
 
 @pytest.mark.parametrize("name", LITE)

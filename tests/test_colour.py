@@ -323,8 +323,8 @@ def test_every_pair_of_codes_gives_a_profile_or_a_note_or_is_srgb() -> None:
     for primaries in range(256):
         for transfer in range(0, 256, 1 if primaries < 24 else 51):
             notes: list[str] = []
-            stated = colour._of_code_points("here", primaries, transfer)
-            made = colour.profile(stated, None, False, notes)
+            description = colour.from_code_points("here", primaries, transfer)
+            made = colour.profile_for(description, None, False, notes)
             assert len(notes) <= 1 and (made is None or b"acsp" in made)
             if made is None and not notes:
                 assert primaries in (1, 2) and transfer in (1, 2, 6, 13, 14, 15)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from stfcodec.errors import StfError, UsageError
-from stfcodec.files import atomic_write, read_bytes, write_bytes
+from stfcodec.errors import StfError, StreamError, UsageError
+from stfcodec.files import HEAD, atomic_write, read_bytes, read_file_object, write_bytes
 
+PACKAGE = Path(__file__).resolve().parents[1] / "stfcodec"
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX files")
 
 
@@ -99,6 +102,81 @@ def test_mode_follows_umask(tmp_path: Path) -> None:
 
 
 @posix
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o755])
+def test_mode_of_a_replaced_file_is_kept(tmp_path: Path, mode: int) -> None:
+    target = tmp_path / "a.stf"
+    target.touch()
+    target.chmod(mode)
+    with atomic_write(target, overwrite=True) as file:
+        assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == mode  # before anything is in it
+        file.write(b"new")
+    assert stat.S_IMODE(target.stat().st_mode) == mode
+    assert target.read_bytes() == b"new"
+
+
+@posix
+def test_data_reach_the_disk_before_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, order = tmp_path / "a.stf", []
+    fsync, replace = os.fsync, Path.replace
+
+    def record_fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        folder = stat.S_ISDIR(status.st_mode)
+        order.append("sync the folder" if folder else f"sync {status.st_size} bytes")
+        fsync(descriptor)
+
+    def record_replace(self: Path, other: Path) -> Path:
+        order.append("rename")
+        return replace(self, other)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(Path, "replace", record_replace)
+    write_bytes(target, b"data", overwrite=False)
+    assert order == ["sync 4 bytes", "rename", "sync the folder"]
+
+
+def test_folders_that_cannot_be_synced_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)  # as on Windows
+    write_bytes(tmp_path / "a.stf", b"data", overwrite=False)
+    assert (tmp_path / "a.stf").read_bytes() == b"data"
+
+
+def test_a_full_disk_at_the_last_moment_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    target = tmp_path / "a.stf"
+    target.write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StfError, match=r"^cannot write .*: No space left on device$"):
+        write_bytes(target, b"new", overwrite=True)
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_package_writes_files_in_one_place() -> None:
+    """Nothing but `files` opens a file to write it whole."""
+    writes = re.compile(
+        r"\.write_text\(|(?<!files)\.write_bytes\(|open\([^)]*[\"'][wx]|save_file\("
+    )
+    found = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if writes.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"files.py"}
+
+
+@posix
 def test_symbolic_link_is_written_through(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     link, target = tmp_path / "a.stf", tmp_path / "real" / "b.stf"
@@ -121,6 +199,50 @@ def test_standard_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", output)
     write_bytes("-", read_bytes("-"), overwrite=False)
     assert output.buffer.getvalue() == b"\r\n\x89"  # type: ignore[attr-defined]
+
+
+class Pipe(io.RawIOBase):
+    """Gives its bytes three at a time, and cannot seek."""
+
+    def __init__(self, data: bytes) -> None:
+        self.rest = data
+
+    def read(self, size: int = -1) -> bytes:
+        piece, self.rest = self.rest[: min(size, 3)], self.rest[min(size, 3) :]
+        return piece
+
+
+def test_file_objects(tmp_path: Path) -> None:
+    data = bytes(range(200))
+    (tmp_path / "a.stf").write_bytes(data)
+    with (tmp_path / "a.stf").open("rb") as file:
+        file.read(70)
+        assert read_file_object(file) == data, "it is read from its start"
+        assert not file.closed
+        with pytest.raises(StfError, match=r"a\.stf has more than 199 bytes"):
+            read_file_object(file, limit=199)
+    assert read_file_object(io.BytesIO(data), limit=200) == data
+    assert read_file_object(Pipe(data)) == data  # type: ignore[arg-type]
+
+
+def test_file_objects_are_checked_by_their_head() -> None:
+    def refuse(head: bytes) -> None:
+        assert head == bytes(HEAD)
+        raise StreamError("no")
+
+    file = io.BytesIO(bytes(1000))
+    with pytest.raises(StreamError, match="no"):
+        read_file_object(file, check=refuse)
+    assert file.tell() == HEAD
+
+
+def test_file_objects_that_fail_are_one_line() -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(StfError, match=r"^cannot read the file: Input/output error$"):
+        read_file_object(Broken())
 
 
 def test_terminals_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

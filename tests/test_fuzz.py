@@ -15,6 +15,7 @@ from tests.fuzz import coder
 SECONDS = os.environ.get("STFCODEC_FUZZ_SECONDS", "60")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the fuzzer's limits are those of Linux")
 def test_no_findings(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.fuzz", "--seed", "1", "--seconds", SECONDS]
@@ -51,6 +52,7 @@ def under_sanitizers(folder: Path, seconds: float) -> subprocess.CompletedProces
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="sanitizers are loaded as Linux loads them")
 def test_no_fault_under_sanitizers(tmp_path: Path) -> None:
     run = under_sanitizers(tmp_path, float(SECONDS))

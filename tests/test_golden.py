@@ -19,9 +19,10 @@ import torch
 from stfcodec.entropy import rans
 from stfcodec.errors import StreamError
 from stfcodec.models import registry
-from stfcodec.models.base import CodedLatents, CompressionModel
+from stfcodec.models.base import CompressionModel
 from stfcodec.models.build import build
 from stfcodec.models.calibrate import quantise
+from stfcodec.models.coding import CodedLatents
 
 UPSTREAM = Path(__file__).resolve().parents[2] / "shared" / "upstream"
 pytestmark = pytest.mark.skipif(
@@ -71,6 +72,7 @@ def test_parameter_count(arch: str) -> None:
     assert sum(p.numel() for p in build(info).parameters()) == info.parameters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", FAMILIES)
 def test_golden_values(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Float values within golden.compare's tolerance; strings and symbols exactly."""
@@ -143,6 +145,7 @@ def test_golden_values(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert abs(recording["caseA/bits"] / reference["caseA/bits"] - 1).max() < 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", FAMILIES)
 def test_float_decoder_fails_on_another_backend_and_integers_do_not(arch: str) -> None:
     """The published path, encoded with oneDNN and decoded without: other means, other indexes.

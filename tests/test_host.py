@@ -129,6 +129,7 @@ def test_the_library_leaves_malloc_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     coded(0)
 
 
+@pytest.mark.slow
 def test_threads_share_models() -> None:
     """8 threads, two models, qualities and sizes mixed: as one after the other."""
     jobs = [
@@ -142,7 +143,7 @@ def test_threads_share_models() -> None:
 
     def code(job: tuple[str, float, tuple[int, int]]) -> tuple[bytes, bytes]:
         model, quality, size = job
-        data = stfcodec.encode(picture(size), model, quality)
+        data = stfcodec.encode(picture(size), model=model, quality=quality)
         return data, np.asarray(stfcodec.decode(data)).tobytes()
 
     try:

@@ -13,24 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngImageFile, PngInfo
+from reading import read, refusal
 
 from stfcodec import imageio
-from stfcodec.errors import ImageError
 from stfcodec.imageio import colour, metadata, modes, read_picture
 from stfcodec.limits import Limits
 
 RGB = images.pixels()
-
-
-def read(image: Image.Image, format: str = "PNG", **options) -> imageio.Picture:
-    return read_picture(images.file(image, format, **options))
-
-
-def refusal(source, **options) -> str:
-    with pytest.raises(ImageError) as caught:
-        read_picture(source, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_pixel_limit_is_checked_before_decoding() -> None:
@@ -76,7 +65,7 @@ def test_a_warning_made_an_error_is_no_damage(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_bugs_are_not_taken_for_damage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modes, "_TARGETS", None)
+    monkeypatch.setattr(modes, "TARGET_MODES", None)
     with pytest.raises(TypeError):
         read(Image.fromarray(RGB))
     monkeypatch.undo()
@@ -87,8 +76,8 @@ def test_bugs_are_not_taken_for_damage(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        *[(modes, "to_8_bits"), (colour, "stated"), (colour, "profile"), (metadata, "_exif")],
-        *[(metadata, "_without_orientation"), (metadata, "_block")],
+        *[(modes, "to_8_bits"), (colour, "description_in"), (colour, "profile_for")],
+        *[(metadata, "exif_block"), (metadata, "without_orientation"), (metadata, "checked_block")],
     ],
 )
 @pytest.mark.parametrize(
@@ -102,14 +91,14 @@ def test_bugs_that_show_in_a_library_are_not_taken_for_damage(
         read(Image.fromarray(RGB), exif=images.exif(1))
 
 
-@pytest.mark.parametrize("name", ["_descriptive", "save_options"])
+@pytest.mark.parametrize("name", ["descriptive_tags", "save_options"])
 def test_bugs_of_metadata_in_tiff_pass_through(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = read(Image.fromarray(RGB), exif=images.exif(1))
     data = images.file(Image.fromarray(RGB), "TIFF", exif=b"Exif\0\0" + images.exif(1))
     monkeypatch.setattr(metadata, name, lambda *_: {}[1])
     with pytest.raises(KeyError):
         imageio.write_picture(picture, io.BytesIO(), "TIFF")
-    if name == "_descriptive":
+    if name == "descriptive_tags":
         with pytest.raises(KeyError):
             read_picture(data)
 

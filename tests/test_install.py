@@ -1,4 +1,4 @@
-"""`pip install .` with a compiler and without one."""
+"""`pip install .` with a compiler and without one, and what the source archive holds."""
 
 from __future__ import annotations
 
@@ -6,12 +6,26 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("stfcodec", "setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+PARTS = (
+    "stfcodec",
+    "setup.py",
+    "setup.cfg",
+    "pyproject.toml",
+    "MANIFEST.in",
+    "README.md",
+    "LICENSE",
+    "NOTICE",
+)
+TESTABLE = ("benchmarks", "docs", "tests", "Makefile", "CHANGELOG.md")
+"""What an installation does without, and who tests or packages the source does not."""
+
+BUILT = shutil.ignore_patterns("*.so", "*.pyc", "__pycache__")
 
 
 @pytest.fixture
@@ -19,15 +33,24 @@ def source(tmp_path: Path) -> Path:
     """The checkout without what is large or was built, as pip builds inside it."""
     folder = tmp_path / "source"
     folder.mkdir()
-    for name in PARTS:
+    copy(PARTS, folder)
+    (folder / "weights").mkdir()
+    for name in ("MANIFEST.json", "README.md"):
+        shutil.copy(ROOT / "weights" / name, folder / "weights")
+    return folder
+
+
+def copy(names: tuple[str, ...], folder: Path) -> None:
+    for name in names:
         path = ROOT / name
         if path.is_dir():
-            shutil.copytree(path, folder / name, ignore=shutil.ignore_patterns("*.so", "*.pyc"))
+            shutil.copytree(path, folder / name, ignore=BUILT)
         else:
             shutil.copy(path, folder / name)
-    (folder / "weights").mkdir()
-    shutil.copy(ROOT / "weights" / "MANIFEST.json", folder / "weights")
-    return folder
+
+
+def files(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.mark.parametrize("compiler", [True, False])
@@ -53,5 +76,23 @@ def test_the_installation_succeeds(source: Path, tmp_path: Path, compiler: bool)
     backend, path = ended.stdout.split()
     assert backend == ("c" if compiler else "python")
     assert Path(path).is_relative_to(target)
-    assert (target / "stfcodec" / "weights" / "MANIFEST.json").exists()
-    assert list(target.glob("stfcodec-*.dist-info/**/LICENSE"))
+    installed = files(target)
+    assert {
+        f"stfcodec/{name}" for name in files(ROOT / "stfcodec") if name[-3:] == ".py"
+    } <= installed
+    assert {"stfcodec/py.typed", "stfcodec/entropy/_rans.pyi"} <= installed
+    assert {"stfcodec/weights/MANIFEST.json", "stfcodec/weights/README.md"} <= installed
+    assert not {name for name in installed if name.startswith(("benchmarks/", "tests/"))}
+    for name in ("LICENSE", "NOTICE"):
+        assert list(target.glob(f"stfcodec-*.dist-info/**/{name}"))
+
+
+def test_the_source_archive_holds_tests_benchmarks_and_pages(source: Path, tmp_path: Path) -> None:
+    copy(TESTABLE, source)
+    wanted = files(source)
+    script = f"from setuptools import build_meta; build_meta.build_sdist({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=source, capture_output=True)
+    (archive,) = tmp_path.glob("stfcodec-*.tar.gz")
+    with tarfile.open(archive) as opened:
+        held = {name.partition("/")[2] for name in opened.getnames()}
+    assert wanted <= held

@@ -10,8 +10,8 @@ import images
 import numpy as np
 import pytest
 from PIL import Image, ImageFile, features
+from reading import refusal
 
-from stfcodec.errors import ImageError
 from stfcodec.imageio import jpeg2000, read_picture
 
 pytestmark = pytest.mark.skipif(
@@ -24,13 +24,6 @@ START_OF_TILE = b"\xff\x90\0\x0a"
 
 def coded(raw: bool = True, **options) -> bytes:
     return images.file(Image.fromarray(RGB), "JPEG2000", no_jp2=raw, **options)
-
-
-def refusal(source) -> str:
-    with pytest.raises(ImageError) as caught:
-        read_picture(source)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def tiles(data: bytes) -> list[int]:

@@ -104,9 +104,7 @@ def test_lower_bound_lets_values_climb_back() -> None:
     ],
     ids=lambda x: type(x).__name__,
 )
-def test_the_quick_way_without_gradients_is_the_same(
-    layer: nn.Module, shape: tuple[int, ...]
-) -> None:
+def test_cpu_kernels_equal_their_layers(layer: nn.Module, shape: tuple[int, ...]) -> None:
     x = torch.randn(shape)
     with torch.no_grad():
         quick = layer(x)
@@ -114,6 +112,7 @@ def test_the_quick_way_without_gradients_is_the_same(
     assert quick.shape == layer(x).shape
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
 def test_attention_compiles_with_gradients() -> None:
     """Training compiles the networks; the compiler once stumbled over the edge masks."""

@@ -1,4 +1,4 @@
-"""The lite models: exact rows from a few integers, qualities that go along, two passes."""
+"""The lite models: exact scale levels from integers, quality as an argument, two passes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 from test_codec import crop
 from torch import Tensor
 
-from benchmarks.crosscheck import filled_model
+from benchmarks.untrained_models import random_model
 from stfcodec import tiling
 from stfcodec.errors import StreamError
 from stfcodec.models import registry, weights
 from stfcodec.models.blocks import Convolution, DepthwiseMixer, block, shuffle, unshuffle
 from stfcodec.models.checkerboard import merge, pack, unpack
 from stfcodec.models.integer_backends import FloatBackend, Int8Backend, ReferenceBackend
-from stfcodec.models.integer_cost import rates
+from stfcodec.models.integer_cost import compare_bits
 from stfcodec.models.lite import LiteModel
-from stfcodec.models.lite_integer import FRACTION, MAX_MAGNITUDE
+from stfcodec.models.lite_integer import LEVEL_DENOMINATOR, MAX_MAGNITUDE
 
 LITE = ["wacnn-lite", "stf-lite"]
 BACKENDS = {"float": FloatBackend(), "int8": Int8Backend(), "reference": ReferenceBackend()}
@@ -33,7 +33,7 @@ def photographs(*sizes: tuple[int, int]) -> list[Tensor]:
 def model(request: pytest.FixtureRequest) -> LiteModel:
     """Random weights whose every branch matters."""
     info = registry.by_name(request.param)
-    made = filled_model(info, photographs((128, 192), (64, 64)))
+    made = random_model(info, photographs((128, 192), (64, 64)))
     assert isinstance(made, LiteModel)
     return made
 
@@ -61,7 +61,7 @@ def test_noise_in_every_float_weight_leaves_the_symbols(model: LiteModel, latent
 
 
 @pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
-def test_rows_are_equal_whatever_computes_them(
+def test_levels_are_equal_on_every_backend(
     model: LiteModel, latents: Tensor, backend: object
 ) -> None:
     coded, threads = model.compress(latents, 2.3), torch.get_num_threads()
@@ -74,7 +74,7 @@ def test_rows_are_equal_whatever_computes_them(
             with torch.autocast("cpu", torch.bfloat16):
                 z = torch.randint(-9, 10, (1, 3, 4, 96)).float()
                 expected, found = (
-                    m.integer.first_rows(m.integer.features(z), torch.tensor([2.3]))
+                    m.integer.first_levels(m.integer.features(z), torch.tensor([2.3]))
                     for m in (model, other)
                 )
             assert torch.equal(found, expected)
@@ -83,8 +83,8 @@ def test_rows_are_equal_whatever_computes_them(
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_cuda_gives_the_same_rows(model: LiteModel, latents: Tensor) -> None:
-    """A stream made on the CPU decodes wholly on the GPU, and the other way round."""
+def test_cuda_gives_the_same_levels(model: LiteModel, latents: Tensor) -> None:
+    """A stream made on the CPU decodes on the GPU, and the reverse."""
     cuda = copy.deepcopy(model).to("cuda")
     cuda.integer.prepare()
     assert torch.isfinite(cuda.decompress(model.compress(latents, 2.3), (3, 4), 2.3)).all()
@@ -102,27 +102,27 @@ def test_one_broken_weight_is_caught(model: LiteModel, latents: Tensor) -> None:
             broken.decompress(coded, (3, 4), 4.0)
 
 
-def test_rows_are_sharp_and_clamped(model: LiteModel) -> None:
-    """Offsets of fractional qualities are made of integers; rows stay within the tables."""
+def test_levels_are_rounded_and_clamped(model: LiteModel) -> None:
+    """Integers interpolate the offsets of fractional qualities. Levels have a table each."""
     form = copy.deepcopy(model.integer)
     form.first.weight.zero_()
     form.first.bias.zero_()
     form.first.multiplier.zero_()
     form.offset.zero_()
-    form.offset[2], form.offset[3] = 10 * FRACTION, 20 * FRACTION
+    form.offset[2], form.offset[3] = 10 * LEVEL_DENOMINATOR, 20 * LEVEL_DENOMINATOR
     form.offset[:, 0], form.offset[:, 1] = 1 << 20, -(1 << 20)
     form.prepare()
     features = form.features(torch.zeros(1, 1, 1, 96))
-    for quality, row in ((3.0, 10), (3.049, 10), (3.05, 11), (3.95, 20), (4.0, 20), (6.0, 0)):
-        rows = form.first_rows(features, torch.tensor([quality]))
-        assert rows[..., 2:].unique().tolist() == [row], quality
-        assert rows[..., 0].unique().tolist() == [63]
-        assert rows[..., 1].unique().tolist() == [0]
+    for quality, level in ((3.0, 10), (3.049, 10), (3.05, 11), (3.95, 20), (4.0, 20), (6.0, 0)):
+        levels = form.first_levels(features, torch.tensor([quality]))
+        assert levels[..., 2:].unique().tolist() == [level], quality
+        assert levels[..., 0].unique().tolist() == [63]
+        assert levels[..., 1].unique().tolist() == [0]
 
 
 def test_integers_stand_for_the_float_network(model: LiteModel, latents: Tensor) -> None:
     """Random networks are the harder case: trained ones lose less."""
-    found = rates(model, latents, 4.0)
+    found = compare_bits(model, latents, 4.0)
     assert found.integer < 1.02 * found.floating
 
 
@@ -190,57 +190,58 @@ def test_strips_predict_what_the_whole_map_does(
     coded = model.compress(latents, 4.0)
     y_hat = model.decompress(coded, (3, 4), 4.0)
     monkeypatch.setattr("stfcodec.models.checkerboard.STRIP", 32)
-    monkeypatch.setattr("stfcodec.models.integer.STRIP", 48)
+    monkeypatch.setattr("stfcodec.models.integer_layers.STRIP", 48)
     strips = model.decompress(coded, (3, 4), 4.0)  # of the same symbols
     torch.testing.assert_close(strips, y_hat, rtol=1e-4, atol=1e-4)
 
 
 def test_second_pass_sees_the_first_and_no_more(model: LiteModel) -> None:
-    """Gradients of a row of the second pass reach no symbol that is decoded after it."""
+    """Means and scale levels of the second pass depend on no symbol of the second pass."""
     generator = torch.Generator().manual_seed(0)
     z = torch.randint(-9, 10, (1, 96, 2, 2), generator=generator).float()
     symbols = torch.randint(-3, 4, (1, 8, 8, 224), generator=generator).float()
     other = merge(pack(symbols, 0), pack(symbols, 1) + 1)
-    seen: list[list[Tensor]] = []
+    predictions: list[list[Tensor]] = []
     for s in (symbols, other):
         own: list[Tensor] = []
 
-        def code(i: int, mean: Tensor, row: Tensor, s: Tensor = s, own: list = own) -> Tensor:
-            own.extend((mean, row))
+        def code(i: int, mean: Tensor, level: Tensor, s: Tensor = s, own: list = own) -> Tensor:
+            own.extend((mean, level))
             return pack(s, i)
 
         with torch.inference_mode():
             model.decode_symbols(z, 3.0, code)
-        seen.append(own)
-    assert all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
-    assert seen[0][3].unique().numel() > 5
+        predictions.append(own)
+    assert all(torch.equal(a, b) for a, b in zip(*predictions, strict=True))
+    assert predictions[0][3].unique().numel() > 5
 
 
 def test_magnitudes_are_clamped(model: LiteModel) -> None:
     z, q = torch.zeros(1, 2, 2, 96), torch.tensor([3.0])
     features = model.integer.features(z)
     large = torch.full((1, 8, 8, 224), float(MAX_MAGNITUDE))
-    rows = [model.integer.second_rows(features, s, q) for s in (large, 1000 * large, -large)]
-    assert torch.equal(rows[0], rows[1])
-    assert torch.equal(rows[0], rows[2])
+    levels = [model.integer.second_levels(features, s, q) for s in (large, 1000 * large, -large)]
+    assert torch.equal(levels[0], levels[1])
+    assert torch.equal(levels[0], levels[2])
 
 
 # ------------------------------------------------------------------------------ transforms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("core", [64, 128])
 def test_tiles_see_all_that_bears_on_them(model: LiteModel, core: int) -> None:
     x = photographs((640, 448))[0]
     with torch.inference_mode():
         y = model.analysis(x, 2.5)
-        tiled = tiling.run(model.analysis_steps(2.5), x, core)
+        tiled = tiling.run(model.analysis_stages(2.5), x, core)
         torch.testing.assert_close(tiled, y, rtol=1e-3, atol=1e-3 * y.std().item())
         x_hat = model.synthesis(y, 2.5)
-        tiled = tiling.run(model.synthesis_steps(2.5), y, core)
+        tiled = tiling.run(model.synthesis_stages(2.5), y, core)
         torch.testing.assert_close(tiled, x_hat, rtol=1e-3, atol=1e-3 * x_hat.std().item())
 
 
-def test_linear_way_stays_in_float32(model: LiteModel) -> None:
+def test_linear_path_stays_in_float32(model: LiteModel) -> None:
     lowered = copy.deepcopy(model)
     lowered.set_precision(torch.bfloat16)
     assert lowered.g_a.linear.weight.dtype == lowered.g_s.linear.weight.dtype == torch.float32

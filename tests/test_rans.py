@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from test_tables import reference_extension
 
-from stfcodec.entropy import rans
+from stfcodec.entropy import rans, rans_compiled, rans_python
+from stfcodec.entropy.rans_python import STATE_MIN
 from stfcodec.entropy.tables import CdfTables, gaussian_tables
 from stfcodec.errors import StreamError, WeightsError
 
@@ -24,7 +25,7 @@ needs_compiled = pytest.mark.skipif(rans.BACKEND == "python", reason="no compile
 @pytest.fixture(params=["python", pytest.param("c", marks=needs_compiled)])
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "python":
-        monkeypatch.setattr(rans, "_compiled", None)
+        monkeypatch.setattr(rans, "backend", rans_python)
     return request.param
 
 
@@ -48,7 +49,7 @@ def int32(*values: int) -> np.ndarray:
 def in_python(symbols: np.ndarray, indexes: np.ndarray, tables: CdfTables) -> bytes:
     """The stream by the Python loop."""
     indexes = indexes.astype(np.uint16)
-    words, state = rans._encode_python(symbols, indexes, tables, rans._STATE_MIN)
+    words, state = rans_python.encode(symbols, indexes, tables, STATE_MIN)
     return state.to_bytes(8, "little") + words
 
 
@@ -200,10 +201,9 @@ def hostile_streams(rng: np.random.Generator) -> list[bytes]:
             words[at : at + int(rng.integers(1, 6))] = 0xFFFFFFFF
         words[1] = int(words[1]) & 0x7FFFFFFF | 1
         streams.append(words.astype("<u4").tobytes())
-    for count in (1, 2, 40, 4000):
-        # Two escapes of the second table, then ones to the end of the stream.
-        streams.append(bytes.fromhex("ffffffffffffff7f") + b"\xff" * 4 * count)
-    return streams
+    # Two escapes of the second table, then ones to the end of the stream.
+    ones = [bytes.fromhex("ffffffffffffff7f") + b"\xff" * 4 * count for count in (1, 2, 40, 4000)]
+    return streams + ones
 
 
 # Escapes that are likely, rare and in between.
@@ -244,11 +244,11 @@ def test_the_compiled_loops_trust_no_table(change: dict) -> None:
     indexes[250] = change.get("indexes", indexes[250])
     tables = cdf, length, offset, coarse, indexes.astype(np.uint16)
     symbols = rng.integers(-3, 9, 500, dtype=np.int32)
-    encoded, *_ = rans._compiled.encode(*tables, symbols, rans._STATE_MIN)
+    encoded, *_ = rans_compiled.extension.encode(*tables, symbols, STATE_MIN)
     found = {encoded}
     for data in hostile_streams(rng):
         state = int.from_bytes(data[:8], "little")
-        problem, at, state = rans._compiled.decode(*tables, data, symbols.copy(), 8, state)
+        problem, at, state = rans_compiled.extension.decode(*tables, data, symbols.copy(), 8, state)
         found.add(problem)
         assert 8 <= at <= len(data)
     assert found <= {0, 1, 2, 3, 4}
@@ -257,9 +257,9 @@ def test_the_compiled_loops_trust_no_table(change: dict) -> None:
 
 @needs_compiled
 def test_the_compiled_loops_check_their_arguments(gaussian: CdfTables) -> None:
-    arrays, state = gaussian.arrays, rans._STATE_MIN
+    arrays, state = gaussian.arrays, STATE_MIN
     symbols, indexes = int32(0, 1), np.zeros(2, np.uint16)
-    encode, decode = rans._compiled.encode, rans._compiled.decode
+    encode, decode = rans_compiled.extension.encode, rans_compiled.extension.decode
     assert encode(*arrays, indexes, symbols, state)[0] == 0
     for k, array in enumerate(arrays):
         for other in (array.ravel()[:-1], array.astype(np.int64)):
@@ -361,15 +361,14 @@ def test_both_loops_give_the_same_verdict(
 ) -> None:
     """Also where few symbols are left, which a decoder may have got right by chance."""
     rng = np.random.default_rng(11)
-    compiled, accepted = rans._compiled, 0
+    accepted = 0
     for _ in range(400):
         symbols, indexes = random_message(rng, gaussian)
         data = damaged(rng, rans.encode(symbols, indexes, gaussian))
         found = []
-        for coder in (compiled, None):
-            monkeypatch.setattr(rans, "_compiled", coder)
+        for module in (rans_python, rans_compiled):
+            monkeypatch.setattr(rans, "backend", module)
             found.append(verdict(data, indexes, gaussian))
-        monkeypatch.setattr(rans, "_compiled", compiled)
         assert found[0] == found[1]
         if found[0] is not None:
             accepted += 1
@@ -393,11 +392,11 @@ def test_a_symbol_has_one_form(backend: str) -> None:
 
     def stream(groups: list[int]) -> bytes:
         """The escape, the number of these groups, and they: the last symbol's, so read in turn."""
-        state, words = rans._STATE_MIN, []
+        state = STATE_MIN
         for group in (*reversed(groups), len(groups)):
             state = state << 4 | group
-        state = rans._put_shares(state, words, [30000], [35536])
-        return np.array([state & 0xFFFFFFFF, state >> 32, *words[::-1]], "<u4").tobytes()
+        state = (state // 35536 << 16) + state % 35536 + 30000
+        return state.to_bytes(8, "little")
 
     assert verdict(stream([3]), int32(0), tables) == [-2]
     assert verdict(stream([3, 0]), int32(0), tables) is None

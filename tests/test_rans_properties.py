@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stfcodec.entropy import rans
+from stfcodec.entropy import rans, rans_python
 from stfcodec.entropy.tables import CdfTables
 from stfcodec.errors import StreamError
 
@@ -46,7 +46,7 @@ def messages(draw: Callable) -> Message:
 
 
 def in_python(function: Callable, *arguments: object) -> object:
-    with patch.object(rans, "_compiled", None):
+    with patch.object(rans, "backend", rans_python):
         return function(*arguments)
 
 
@@ -74,6 +74,7 @@ def test_what_is_encoded_comes_back_in_pieces(message: Message, data: st.DataObj
     np.testing.assert_array_equal(np.concatenate(pieces), symbols)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=500)
 @given(messages(), st.data())
 def test_verdicts_are_equal_on_damaged_streams(message: Message, data: st.DataObject) -> None:

@@ -41,9 +41,9 @@ def load(name: str) -> CompressionModel:
 ])  # fmt: skip
 def test_effort_pays(model: str, quality: float, gain: float) -> None:
     pixels = crop(256, 256)
-    plain = stfcodec.encode(pixels, model, quality)
-    searched = stfcodec.encode(pixels, model, quality, effort=3)
-    saved = bits(pixels, plain, quality) - bits(pixels, searched, quality)
+    plain = stfcodec.encode(pixels, model=model, quality=quality)
+    refined = stfcodec.encode(pixels, model=model, quality=quality, effort=3)
+    saved = bits(pixels, plain, quality) - bits(pixels, refined, quality)
     assert saved > gain * 8 * len(plain) / pixels[..., 0].size
 
 
@@ -56,14 +56,15 @@ def test_a_stream_is_the_same_every_time() -> None:
 def test_tiles_cover_the_picture_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model, quality = load("wacnn-lite"), 2.0
     monkeypatch.setattr(refinement, "CORE", 64)
-    monkeypatch.setattr(refinement, "_descend", lambda cost, y, free, *_: y[(..., *free)] + 1)
+    monkeypatch.setattr(refinement, "_refine_tile", lambda cost, y, kept, *_: y[(..., *kept)] + 1)
     pixels = torch.zeros(448, 512, 3, dtype=torch.uint8)
     y = torch.randn(1, 224, 28, 32)
-    found = refinement.improve(model, pixels, (400, 500), y, quality, 1, torch.device("cpu"))
+    found = refinement.refine(model, pixels, (400, 500), y, quality, 1, torch.device("cpu"))
     gain, _ = model.gains(quality, y)
     torch.testing.assert_close(found * gain, y * gain + 1)
 
 
+@pytest.mark.slow
 def test_tiles_pay_nearly_as_much_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """In tiles an eighth as wide as in use, where most latents lie at an edge, more than half."""
     model, quality = load("wacnn-lite"), 5.0
@@ -74,7 +75,7 @@ def test_tiles_pay_nearly_as_much_as_the_whole(monkeypatch: pytest.MonkeyPatch) 
     cost = refinement._cost(model, pixels, inverse, quality)
 
     def saved() -> float:
-        found = refinement.improve(model, pixels, (448, 448), y, quality, 3, torch.device("cpu"))
+        found = refinement.refine(model, pixels, (448, 448), y, quality, 3, torch.device("cpu"))
         with torch.no_grad():
             return float(cost(y * gain, torch.round) - cost(found * gain, torch.round))
 
@@ -84,10 +85,10 @@ def test_tiles_pay_nearly_as_much_as_the_whole(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_costs_more_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With strides that overshoot, the latents stay as g_a gave them."""
+    """With steps that overshoot, the latents stay as g_a gave them."""
     pixels = crop(128, 128)
     plain = stfcodec.encode(pixels)
-    monkeypatch.setattr(refinement, "_PACE", (10.0, 10.0))
+    monkeypatch.setattr(refinement, "_STEP_SIZES", (10.0, 10.0))
     assert stfcodec.encode(pixels, effort=1) == plain
 
 
@@ -95,9 +96,9 @@ def test_what_costs_more_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_any_size(size: tuple[int, int]) -> None:
     """What fills the picture up to multiples of 64 does not count, so nothing is spent on it."""
     pixels = crop(*size)
-    plain, searched = (stfcodec.encode(pixels, quality=5, effort=effort) for effort in (0, 3))
-    assert np.asarray(stfcodec.decode(searched)).shape == pixels.shape
-    assert bits(pixels, searched, 5) < 1.01 * bits(pixels, plain, 5)
+    plain, refined = (stfcodec.encode(pixels, quality=5, effort=effort) for effort in (0, 3))
+    assert np.asarray(stfcodec.decode(refined)).shape == pixels.shape
+    assert bits(pixels, refined, 5) < 1.01 * bits(pixels, plain, 5)
 
 
 def test_planes_are_kept() -> None:
@@ -112,17 +113,17 @@ def test_planes_are_kept() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_effort_pays_on_cuda() -> None:
     pixels = crop(256, 256)
-    plain, searched = (stfcodec.encode(pixels, quality=5, device="cuda", effort=e) for e in (0, 3))
-    assert bits(pixels, searched, 5) < 0.98 * bits(pixels, plain, 5)
+    plain, refined = (stfcodec.encode(pixels, quality=5, device="cuda", effort=e) for e in (0, 3))
+    assert bits(pixels, refined, 5) < 0.98 * bits(pixels, plain, 5)
 
 
-def test_the_slope_becomes_rounding() -> None:
+def test_soft_rounding_becomes_rounding() -> None:
     x = torch.tensor([-1.0, -0.7, 0.0, 0.2, 0.8, 2.0])
-    torch.testing.assert_close(refinement._slope(x, width=100.0), x, rtol=0, atol=1e-3)
-    torch.testing.assert_close(refinement._slope(x, width=0.01), x.round(), rtol=0, atol=1e-6)
-    for width in (refinement._SOFT, refinement._HARD):
+    torch.testing.assert_close(refinement._soft_round(x, width=100.0), x, rtol=0, atol=1e-3)
+    torch.testing.assert_close(refinement._soft_round(x, width=0.01), x.round(), rtol=0, atol=1e-6)
+    for width in (refinement._FIRST_WIDTH, refinement._LAST_WIDTH):
         whole = torch.arange(-3.0, 4.0)
-        torch.testing.assert_close(refinement._slope(whole, width), whole)
+        torch.testing.assert_close(refinement._soft_round(whole, width), whole)
 
 
 @pytest.mark.parametrize("effort", [-1, 2.5, 101])

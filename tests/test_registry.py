@@ -10,6 +10,7 @@ import torch
 from stfcodec.errors import StreamError, UsageError
 from stfcodec.models import registry
 from stfcodec.models.build import build
+from stfcodec.train.loss import lambda_at
 
 
 def test_ids_are_frozen() -> None:
@@ -42,7 +43,7 @@ def test_lite_models_keep_their_promise(name: str) -> None:
     with torch.no_grad():
         y = model.analysis(x)
         z = model.hyper_analysis(y)
-    entropy = kmac(lambda: model.decode_symbols(z, 3.0, lambda _, mean, row: mean))
+    entropy = kmac(lambda: model.decode_symbols(z, 3.0, lambda _, mean, level: mean))
     assert kmac(model.analysis, x) + kmac(model.hyper_analysis, y) + entropy <= 30
     assert entropy + kmac(model.synthesis, y) <= 20
     assert model(x)["x_hat"].shape == x.shape
@@ -52,6 +53,7 @@ def test_quality_and_lambda_are_inverse() -> None:
     for quality in (1, 1.25, 2, 3.7, 5.99, 6):
         lmbda = registry.lambda_from_quality(quality)
         assert registry.quality_from_lambda(lmbda) == pytest.approx(quality)
+        assert lambda_at(torch.tensor([float(quality)])).item() == pytest.approx(lmbda)
     assert registry.quality_from_lambda(0.0130) == 4
     for lmbda in (0.0017, 0.05, math.nan):
         with pytest.raises(UsageError, match="lambda"):

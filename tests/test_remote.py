@@ -16,7 +16,8 @@ import stfcodec
 from stfcodec.errors import UsageError
 from stfcodec.train import remote
 from stfcodec.train.data import load_photographs
-from stfcodec.train.loop import TRAINING
+from stfcodec.train.export import TRAINING_RECORD
+from stfcodec.train.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +37,11 @@ def invoke(*arguments: object) -> str:
     return done.output
 
 
+@pytest.mark.slow
 def test_a_run_from_pack_to_weights(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "PART", 5 << 20)
+    monkeypatch.setattr(remote, "PART_BYTES", 5 << 20)
     parts, out = (tmp_path / n for n in ("parts", "out"))
     said = invoke("pack", photographs, tmp_path, "--mebibytes", "0.12")
     packs = sorted(tmp_path.glob("photographs-*.zip"))
@@ -49,23 +51,23 @@ def test_a_run_from_pack_to_weights(
     said = invoke("run", *packs, parts, "-m", "wacnn-lite", *options)
     assert said.count("megapixels a second") == 2
     sizes = [p.stat().st_size for p in parts.iterdir()]
-    assert max(sizes) == remote.PART
-    assert json.loads((parts / TRAINING).read_text())["photographs"] == 4
+    assert max(sizes) == remote.PART_BYTES
+    assert json.loads((parts / TRAINING_RECORD).read_text())["photographs"] == 4
     invoke("collect", parts, photographs, out)
     data = stfcodec.encode(crop((64, 64)), weights=out / "wacnn-lite.safetensors")
     assert stfcodec.decode(data, weights=out / "wacnn-lite.safetensors").size == (64, 64)
-    # The trunk goes on, here or there.
+    # A later run continues from the trunk.
     again = tmp_path / "again"
     invoke("run", *packs, again, "-m", "wacnn-lite", "--start", out / "trunk.pt", *options)
-    assert json.loads((again / TRAINING).read_text())["started_from"] == "trunk.pt"
+    assert json.loads((again / TRAINING_RECORD).read_text())["started_from"] == "trunk.pt"
 
 
-def test_a_configuration_that_fails_is_passed_over(
-    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = remote.Settings(model="wacnn-lite", data=str(photographs), crop=64, decay_crop=64)
-    monkeypatch.setattr(remote, "CONFIGURATIONS", ({"batch": -1}, {"batch": 2}, {"device": "none"}))
-    assert remote._fastest(settings, 0.1, None, 0.0, tiny=False) == {"batch": 2}
+@pytest.mark.slow
+def test_a_configuration_that_fails_is_skipped(photographs: Path) -> None:
+    settings = Settings(model="wacnn-lite", data=str(photographs), crop=64, decay_crop=64)
+    configurations = ({"batch": -1}, {"batch": 2}, {"device": "none"})
+    fastest = remote.fastest_configuration(settings, configurations, 0.1, None, 0.0)
+    assert fastest == {"batch": 2}
 
 
 def test_packed_photographs_are_the_photographs(photographs: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from stfcodec import api, codec, container, imageio
 from stfcodec.batch import explain
-from stfcodec.entropy import rans
+from stfcodec.entropy import rans, rans_python
 from stfcodec.errors import StfError
 from stfcodec.models import locate, registry
 
@@ -29,7 +29,7 @@ def coder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     """Either range coder, and the precision that every machine has."""
     monkeypatch.setenv(codec.PRECISION, "float32")
     if request.param == "python":
-        monkeypatch.setattr(rans, "_compiled", None)
+        monkeypatch.setattr(rans, "backend", rans_python)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_golden(name: str, symbols: list[np.ndarray]) -> None:
     assert model.fingerprint.hex() == expected["fingerprint"], (
         "the golden files need other weights: run python -m tests.make_golden --write"
     )
-    found = api.decode_picture(data, "cpu")
+    found = api.decode_picture(data, device="cpu")
     crc = zlib.crc32(b"".join(s.astype("<i4").tobytes() for s in symbols))
     assert f"{crc:08x}" == f"{container.read(data).checksum:08x}" == expected["checksum"]
     picture = imageio.read_picture(TESTS / "golden" / f"{name}.png")
@@ -74,7 +74,7 @@ def test_golden_files_cover_all_pairs() -> None:
 @pytest.mark.parametrize("name", BAD)
 def test_bad(name: str) -> None:
     with pytest.raises(StfError) as caught:
-        api.decode((TESTS / "bad" / f"{name}.stf").read_bytes(), "cpu")
+        api.decode((TESTS / "bad" / f"{name}.stf").read_bytes(), device="cpu")
     message, exit_code, _ = explain(caught.value)
     folder = str(locate.installed_folders()[-1])
     assert message == BAD[name]["message"].replace("{folder}", folder)

@@ -11,6 +11,7 @@ import numpy as np
 import PIL
 import pytest
 from PIL import Image
+from reading import refusal
 from tiffs import Tags, directory, tiff
 
 from stfcodec.errors import ImageError
@@ -29,13 +30,6 @@ LAYOUTS = [
         [{"rows": 0}, {"rows": 7}, {"tile": 16}],
     )
 ]
-
-
-def refusal(data: bytes) -> str:
-    with pytest.raises(ImageError) as caught:
-        read_picture(data)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def is_read_as(data: bytes, expected: np.ndarray, within: float = 1.0) -> bool:

@@ -136,7 +136,7 @@ def assert_refused(state: dict[str, torch.Tensor], folder: Path, match: str) -> 
 
 
 @pytest.mark.parametrize(
-    "name, value",
+    ("name", "value"),
     [
         ("log_gain", torch.nan),
         ("g_s.linear.weight", torch.inf),
@@ -155,7 +155,7 @@ def test_values_that_are_not_finite_are_refused(
 
 
 @pytest.mark.parametrize(
-    "prior, what", [("gaussian_conditional", "y"), ("entropy_bottleneck", "z")]
+    ("prior", "what"), [("gaussian_conditional", "y"), ("entropy_bottleneck", "z")]
 )
 def test_too_few_coding_tables_are_refused(
     prior: str, what: str, embedded: dict[str, torch.Tensor], tmp_path: Path
@@ -191,15 +191,15 @@ def test_a_file_replaced_meanwhile_is_read_anew(
     """And what was read before does not lie in it."""
     path = written(embedded, tmp_path / "stf-lite.safetensors")
     pixels = np.full((64, 64, 3), 77, np.uint8)
-    before = stfcodec.encode(pixels, "stf-lite", weights=path)
+    before = stfcodec.encode(pixels, model="stf-lite", weights=path)
     codec = codec_for(LITE, 3, path=path)
     os.truncate(path, 1000)  # a mapped file would end the process with SIGBUS
     assert len(container.write(codec.encode(Picture(pixels), 3))) == len(before)
     with pytest.raises(WeightsError, match="damaged weights file"):
-        stfcodec.encode(pixels, "stf-lite", weights=path)
+        stfcodec.encode(pixels, model="stf-lite", weights=path)
     doubled = embedded | {"log_gain": embedded["log_gain"] + 0.5}
     written(doubled, path)
-    after = stfcodec.encode(pixels, "stf-lite", weights=path)
+    after = stfcodec.encode(pixels, model="stf-lite", weights=path)
     assert stfcodec.info(after).fingerprint != stfcodec.info(before).fingerprint
 
 
@@ -208,7 +208,7 @@ def test_the_fingerprint_is_of_what_decoding_needs(
 ) -> None:
     """Streams decode alike with any analysis transform; any other change is told apart."""
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    data = stfcodec.encode(pixels, "stf-lite")
+    data = stfcodec.encode(pixels, model="stf-lite")
     wanted = stfcodec.decode(data).tobytes()
     encoder_only = {
         name: torch.randn_like(t.float()).to(t.dtype)
@@ -233,7 +233,7 @@ def test_streams_find_their_weights_by_fingerprint(
     """Whatever the file is called, in any folder of weights."""
     other = embedded | {"log_gain": embedded["log_gain"] + 0.25}
     path = written(other, tmp_path / "stf-lite of last year.safetensors")
-    data = stfcodec.encode(np.zeros((8, 8, 3), np.uint8), "stf-lite", weights=path)
+    data = stfcodec.encode(np.zeros((8, 8, 3), np.uint8), model="stf-lite", weights=path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     digits = weights.fingerprint(other).hex()
     with pytest.raises(
@@ -335,7 +335,7 @@ def test_a_bad_file_does_not_hide_the_right_one(
 ) -> None:
     other = embedded | {"log_gain": embedded["log_gain"] + 0.125}
     right = written(other, tmp_path / "z.safetensors")
-    data = stfcodec.encode(np.zeros((8, 8, 3), np.uint8), "stf-lite", weights=right)
+    data = stfcodec.encode(np.zeros((8, 8, 3), np.uint8), model="stf-lite", weights=right)
     (tmp_path / "a.safetensors").write_bytes(right.read_bytes()[:-5000])
     liar = save(embedded, {locate.FINGERPRINT: weights.fingerprint(other).hex()})
     (tmp_path / "b.safetensors").write_bytes(liar)

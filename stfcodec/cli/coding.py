@@ -66,8 +66,10 @@ def run(
     quiet: bool,
     note: str | None = None,
 ) -> int:
-    """Run `task` over the planned jobs, telling the user how it goes, and at the end `note` if
-    anything was coded; returns the exit code."""
+    """Run `task` over the planned jobs, show results as they come, and return the exit code.
+
+    note: printed at the end if anything was coded.
+    """
     if force and skip_existing:
         raise UsageError("--force and --skip-existing contradict each other; give one")
     _check_streams(plan.jobs, as_json)

@@ -10,6 +10,7 @@ import click
 from stfcodec import batch
 from stfcodec.cli import coding, paths
 from stfcodec.errors import ImageError, UsageError
+from stfcodec.formats import STREAM_SUFFIXES
 from stfcodec.limits import Limits
 
 
@@ -29,7 +30,7 @@ def command(
     weights: Path | None,
     device: str,
     max_pixels: int,
-    **settings: Any,
+    **running: Any,
 ) -> int:
     """Turn .stf files back into pictures.
 
@@ -38,12 +39,12 @@ def command(
     """
     suffix = "." + (extension or "png").lower().lstrip(".")
     plan = paths.plan(
-        inputs, output, recursive=recursive, suffixes=paths.STREAMS, target_suffix=suffix
+        inputs, output, recursive=recursive, suffixes=STREAM_SUFFIXES, target_suffix=suffix
     )
     target = plan.jobs[0].target  # all have one suffix: only a lone file can be named freely
     named = Path("picture" + suffix) if extension or target is None else target
     task = batch.Decode(_format(named), device, weights, Limits(pixels=max_pixels))
-    return coding.run(plan, task, **settings)
+    return coding.run(plan, task, **running)
 
 
 def _format(path: Path) -> str:

@@ -10,9 +10,11 @@ import click
 from stfcodec import __version__, batch
 from stfcodec.cli import coding, paths
 from stfcodec.errors import UsageError
+from stfcodec.formats import PICTURE_SUFFIXES, STREAM_SUFFIX
 from stfcodec.limits import Limits
 from stfcodec.models import registry, releases
 from stfcodec.rate_control import Target
+from stfcodec.settings import EncodeSettings
 
 
 @click.command("encode")
@@ -60,7 +62,7 @@ from stfcodec.rate_control import Target
     default=0,
     show_default=True,
     metavar="N",
-    help="Search N steps for a better file, each three times the work of a plain encode: "
+    help="Refine the latents in N iterations, each three times the work of a plain encode: "
     "the first 3 save most of what can be saved.",
 )
 @click.option("--verify", is_flag=True, help="Decode each file's symbols before it is written.")
@@ -81,7 +83,7 @@ def command(
     weights: Path | None,
     device: str,
     max_pixels: int,
-    **settings: Any,
+    **running: Any,
 ) -> int:
     """Code pictures as .stf files.
 
@@ -92,28 +94,30 @@ def command(
     named = [name for name, value in given.items() if value is not None]
     if len(named) > 1:
         raise UsageError(f"{' and '.join(named)} set the same thing; give one")
-    info = registry.by_name(model)
     if lam is not None:
         quality = registry.quality_from_lambda(lam)
-    checked = registry.check_quality(registry.DEFAULT_QUALITY if quality is None else quality, info)
-    task = batch.Encode(
+    settings = EncodeSettings(
         model=model,
-        quality=checked,
+        quality=registry.DEFAULT_QUALITY if quality is None else quality,
         device=device,
         weights=weights,
-        strip=strip,
         effort=effort,
         target=_target(size, bpp, psnr),
-        verify=verify,
         limits=Limits(pixels=max_pixels),
+        verify=verify,
+        strip=strip,
     )
     plan = paths.plan(
-        inputs, output, recursive=recursive, suffixes=paths.PICTURES, target_suffix=".stf"
+        inputs,
+        output,
+        recursive=recursive,
+        suffixes=PICTURE_SUFFIXES,
+        target_suffix=STREAM_SUFFIX,
     )
     note = None
-    if weights is None and releases.is_preview(info.name):
+    if weights is None and releases.is_preview(model):
         note = f"preview weights: files may need stfcodec {__version__} to be decoded"
-    return coding.run(plan, task, note=note, **settings)
+    return coding.run(plan, batch.Encode(settings), note=note, **running)
 
 
 def _target(size: int | None, bpp: float | None, psnr: float | None) -> Target | None:

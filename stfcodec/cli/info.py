@@ -68,5 +68,5 @@ def _describe(info: StreamInfo) -> str:
 
 
 def _weights_of(info: StreamInfo) -> str:
-    """The model's name as the table of releases has it, also of one that is gone."""
+    """The model's name in the table of releases, also of a retired model."""
     return registry.RETIRED.get(info.model_id) or model_name(info.model_id)

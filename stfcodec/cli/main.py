@@ -1,4 +1,4 @@
-"""The stfcodec command: finds the subcommand, and turns every outcome into an exit code."""
+"""The stfcodec command: imports and runs one subcommand, and gives every outcome an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""stfcodec models: what can be coded with. Needs neither torch nor numpy."""
+"""stfcodec models: the models and whether their weights are here. Needs neither torch nor numpy."""
 
 from __future__ import annotations
 
@@ -41,8 +41,7 @@ def _record(info: registry.ModelInfo) -> dict[str, Any]:
 
 def _measured(info: registry.ModelInfo) -> Iterator[dict[str, Any]]:
     """The manifest's records {"quality", "bpp", "psnr", ...} for every weights file of a model."""
-    names = (locate.file_name(info, quality) for quality in range(1, len(registry.LAMBDAS) + 1))
-    for name in dict.fromkeys(names):
+    for name in locate.file_names(info):
         yield from locate.manifest().get(name, {}).get("measured", ())
 
 

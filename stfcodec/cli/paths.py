@@ -1,6 +1,6 @@
-"""From the paths on a command line to jobs: what is read, and where its result goes.
+"""From the paths on a command line to jobs: which files are read, and where the results go.
 
-Everything that can be refused by looking at names is refused here, before any work starts.
+Whatever can be refused by its name is refused here, before any work starts.
 """
 
 from __future__ import annotations
@@ -12,21 +12,12 @@ from pathlib import Path
 
 from stfcodec.batch import Job
 from stfcodec.errors import StfError, UsageError
-
-STDIO = "-"
-
-# fmt: off
-PICTURES = frozenset({
-    ".avif", ".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
-    ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp",
-})
-# fmt: on
-STREAMS = frozenset({".stf"})
+from stfcodec.files import STANDARD_STREAM
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of one command; `single` where the user named exactly one file."""
+    """The jobs of one command; `single` if the user named exactly one file."""
 
     jobs: list[Job]
     single: bool
@@ -42,10 +33,10 @@ def plan(
 ) -> Plan:
     """Pair every input with its output.
 
-    :param output: a file (for one input), a folder, "-" or None (beside the source).
-    :param suffixes: what to pick in folders, in lower case; elsewhere any name is taken.
-    :param target_suffix: the suffix of inferred output names, such as ".stf".
-    :raises UsageError: where the request makes no sense, or two outputs would be the same file.
+    output: a file (for one input), a folder, "-" or None (beside the source). suffixes: the files
+    to take in folders, in lower case; a file that is named is taken whatever its suffix.
+    target_suffix: the suffix of inferred output names, such as ".stf". Raises UsageError if the
+    request makes no sense, or two outputs would be the same file.
     """
     single = len(inputs) == 1 and not Path(inputs[0]).is_dir()
     if single:
@@ -67,8 +58,8 @@ def plan(
 
 
 def _single(given: str, output: str | None, suffixes: frozenset[str], suffix: str) -> Job:
-    source = None if given == STDIO else Path(given)
-    if output == STDIO or (output is None and source is None):
+    source = None if given == STANDARD_STREAM else Path(given)
+    if output == STANDARD_STREAM or (output is None and source is None):
         return Job(source, None)
     if output is None:
         return Job(source, _renamed(Path(given), suffixes, suffix))
@@ -85,7 +76,7 @@ def _single(given: str, output: str | None, suffixes: frozenset[str], suffix: st
 def _folder(output: str | None) -> Path | None:
     if output is None:
         return None
-    if output == STDIO:
+    if output == STANDARD_STREAM:
         raise UsageError("standard output takes one file; give -o a folder for several")
     folder = Path(output)
     if folder.is_file() or (folder.suffix and not folder.is_dir() and not _names_folder(output)):
@@ -104,8 +95,8 @@ def _renamed(path: Path, suffixes: frozenset[str], suffix: str) -> Path:
 
 
 def _sources(given: str, recursive: bool, suffixes: frozenset[str]) -> Iterator[tuple[Path, Path]]:
-    """The files that one argument names, each with the folder its place is relative to."""
-    if given == STDIO:
+    """The files that one argument names, each with the folder that output paths mirror."""
+    if given == STANDARD_STREAM:
         raise UsageError("standard input (-) cannot be mixed with other inputs")
     path = Path(given)
     if not path.is_dir():

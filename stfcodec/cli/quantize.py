@@ -25,7 +25,7 @@ def command(checkpoint: Path, data: Path, output: Path, model: str, limit: int, 
     PSNR, on other crops.
     """
     from stfcodec.models import weights
-    from stfcodec.models.coding_tables import BATCHES, make_coding
+    from stfcodec.models.coding_tables import CALIBRATION_BATCHES, fit_for_coding
     from stfcodec.models.integer_cost import curves, summary
     from stfcodec.train.data import calibration_crops, load_photographs
 
@@ -38,8 +38,8 @@ def command(checkpoint: Path, data: Path, output: Path, model: str, limit: int, 
     info = registry.by_name(model)
     network = weights.load(info, checkpoint)
     photographs = load_photographs(data, crop, limit)
-    *batches, others = calibration_crops(photographs, crop, BATCHES + 1)
-    make_coding(network, batches)
+    *batches, others = calibration_crops(photographs, crop, CALIBRATION_BATCHES + 1)
+    fit_for_coding(network, batches)
     pictures = [x.mul(255).round().byte().permute(1, 2, 0).numpy() for x in others]
     qualities = range(1, len(registry.LAMBDAS) + 1) if info.variable_rate else [1]
     cost = summary(*curves(network, pictures, qualities))

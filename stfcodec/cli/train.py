@@ -56,7 +56,9 @@ def command(data: Path, out: Path, start: Path | None, threads: int | None, **op
     import torch
 
     from stfcodec.allocator import keep_freed_memory
-    from stfcodec.train.loop import Settings, Trainer
+    from stfcodec.train.loop import run_training
+    from stfcodec.train.settings import Settings
+    from stfcodec.train.trainer import Trainer
 
     if not data.is_dir():
         raise UsageError(f"{data} is not a folder of pictures")
@@ -69,5 +71,6 @@ def command(data: Path, out: Path, start: Path | None, threads: int | None, **op
     # What stops a program in the background stops it as Ctrl-C does: after saving.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = Settings(data=str(data), **options)
-    Trainer(settings, out, start).run(report=lambda line: click.echo(line, err=True))
+    trainer = Trainer(settings, out, start)
+    run_training(trainer, report=lambda line: click.echo(line, err=True))
     return 0

@@ -1,1 +1,2 @@
-"""Entropy coding: integer CDF tables and the rANS coder that uses them."""
+"""Entropy coding: integer CDF tables and the rANS coder that uses them. Importable without
+torch."""

@@ -1,7 +1,7 @@
-/* The loops of the rANS coder in C; stfcodec/entropy/rans.py says what they do and checks shapes.
+/* The loops of the rANS coder in C. rans.py describes the stream, rans_compiled.py calls this file.
  *
- * Nothing is read or written outside the buffers given, whatever bytes, indexes and tables hold.
- * The interpreter's lock is released while a loop runs.
+ * No loop reads or writes outside its buffers, for any content of bytes, indexes and tables. The
+ * interpreter's lock is released while a loop runs.
  */
 
 #define Py_LIMITED_API 0x030b0000
@@ -17,20 +17,20 @@
 #define GROUP_BITS 4
 #define MAX_GROUPS 7
 #define MAX_SYMBOL (1 << 26)
-#define COARSE_BITS 8 /* bits of a share that `coarse` is indexed by */
+#define COARSE_BITS 8 /* leading bits of a 16-bit position in a table, the index of `coarse` */
 
-/* What a loop ended with; rans.py has the messages, in this order. */
+/* How a loop ended. rans_compiled.py has the messages of SHORT, RANGE and EXCESS. */
 enum { FINE, SHORT, RANGE, EXCESS, TABLE, MEMORY };
 
-/* T tables of W entries at most, see tables.py. coarse[t][k] is the last share of table t that
- * begins at or before k * 256. */
+/* CdfTables.arrays of tables.py: `count` tables of at most `width` entries. coarse[t][k] is the
+ * last share of table t that begins at or before k * 256. */
 typedef struct {
     const int32_t *cdf, *length, *offset;
     const uint16_t *coarse;
     Py_ssize_t count, width;
 } Tables;
 
-/* Row t, if it can be gone by without leaving it. */
+/* Row t of cdf, or NULL where its length would lead out of it. */
 static const int32_t *row_of(const Tables *tables, Py_ssize_t t) {
     if (t >= tables->count || tables->length[t] < 3 || tables->length[t] > tables->width)
         return NULL;
@@ -65,7 +65,7 @@ static int put_group(Words *out, uint64_t *state, uint32_t group) {
     return FINE;
 }
 
-/* How many groups follow, then the groups, low first: so written in the opposite order. */
+/* A decoder reads the count and then the groups, low first, so they are written in reverse. */
 static int put_groups(Words *out, uint64_t *state, uint32_t raw) {
     uint32_t count = 0;
     while (count < MAX_GROUPS + 1 && raw >> (GROUP_BITS * count))
@@ -76,7 +76,7 @@ static int put_groups(Words *out, uint64_t *state, uint32_t raw) {
     return put_group(out, state, count);
 }
 
-/* From the last symbol to the first; out->words are then in the opposite order, too. */
+/* Codes from the last symbol to the first, which leaves out->words in reverse order. */
 static int encode_all(const Tables *tables, const int32_t *symbols, const uint16_t *indexes,
                       Py_ssize_t n, Words *out, uint64_t *end) {
     uint64_t state = *end;
@@ -121,7 +121,7 @@ static uint32_t load_word(const uint8_t *from) {
 
 typedef struct {
     const uint8_t *data;
-    Py_ssize_t at, end; /* bytes; what is left over is whole words */
+    Py_ssize_t at, end; /* in bytes, whole words apart */
     uint64_t state;
 } Reader;
 
@@ -196,7 +196,7 @@ static int decode_all(const Tables *tables, Reader *in, const uint16_t *indexes,
 
 enum { CDF, LENGTH, OFFSET, COARSE, INDEXES, OTHER, BUFFERS };
 
-/* Whether `view` holds whole items of this size; else an exception is set. */
+/* Whether `view` holds whole items of this size. If not, sets an exception. */
 static int holds(const Py_buffer *view, Py_ssize_t item, const char *name) {
     if (view->itemsize == item && view->len % item == 0)
         return 1;

@@ -1,7 +1,7 @@
-"""Integer CDF tables, in the layout that compressai stores in its checkpoints.
+"""Integer CDF tables, in the layout of compressai's checkpoints, and what symbols cost with them.
 
-Table t has n = length[t] entries: cdf[t, :n] rises strictly from 0 to 2**16, so entry k and k + 1
-enclose the share of symbol k + offset[t]. The last share, between entries n - 2 and n - 1, is the
+Table t has n = length[t] entries, and cdf[t, :n] rises strictly from 0 to 2**16. Entries k and k +
+1 enclose the share of symbol k + offset[t]. The last share, between entries n - 2 and n - 1, is the
 escape: it announces a symbol outside the table, which follows uncompressed.
 """
 
@@ -16,21 +16,26 @@ import numpy as np
 from stfcodec.errors import WeightsError
 
 PRECISION = 16
-ROUNDING = 2.0**-14
-"""Bits that a symbol may cost more, or less, than its share says: x >> 16 rounds off less than
-2**-15 of the coder's state x."""
+"""The shares of a table sum to 2**PRECISION."""
+
 TAIL_MASS = 1e-9
+"""Probability outside the tables that are made here, at most."""
+
 MAX_TABLES = 1 << 16
 MAX_OFFSET = 1 << 20
+
+_ROUNDING = 2.0**-14
+"""Bits by which a symbol's cost may differ from −log2 of its share. In the coder, x >> 16 rounds
+off less than 2**-15 of the state x."""
 
 
 @dataclass(frozen=True, eq=False)
 class CdfTables:
-    """T integer CDF tables. The arrays must not be changed once the tables have been used.
+    """T integer CDF tables. The arrays must not change once the tables have been used.
 
-    cdf: int32 (T, W), what follows the first length[t] entries of row t is ignored.
-    length: int32 (T,), 3..W: at least one symbol and the escape.
-    offset: int32 (T,), within ±2**20: the symbol that the first share of the table stands for.
+    cdf: int32 (T, W). Only the first length[t] entries of row t count.
+    length: int32 (T,), within 3..W: at least one symbol and the escape.
+    offset: int32 (T,), within ±2**20: the symbol of the table's first share.
     """
 
     cdf: np.ndarray
@@ -38,7 +43,7 @@ class CdfTables:
     offset: np.ndarray
 
     def validate(self) -> None:
-        """Raise WeightsError unless the arrays have the form that the class describes."""
+        """Raises WeightsError unless the arrays are as the class describes them."""
         for name, array, axes in (
             ("cdf", self.cdf, 2),
             ("length", self.length, 1),
@@ -68,7 +73,7 @@ class CdfTables:
 
     @cached_property
     def rows(self) -> list[list[int]]:
-        """The tables as lists without padding, made (and the tables validated) once."""
+        """The tables as lists without padding. Raises WeightsError where they are not valid."""
         self.validate()
         return [row[:n].tolist() for row, n in zip(self.cdf, self.length.tolist(), strict=True)]
 
@@ -79,27 +84,47 @@ class CdfTables:
 
     @cached_property
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """cdf, length and offset, contiguous (and validated once), and uint16 (T, 256): which share
-        of a table, at most, begins at or before each multiple of 256."""
+        """The arguments of the compiled coder: cdf, length, offset and a coarse index, contiguous.
+
+        The coarse index, uint16 (T, 256), has the number of the last share that begins at or before
+        each multiple of 256. Raises WeightsError where the tables are not valid.
+        """
         places = np.arange(0, 1 << PRECISION, 256)
         coarse = [np.searchsorted(row, places, "right") - 1 for row in self.rows]
         cdf, length, offset = map(np.ascontiguousarray, (self.cdf, self.length, self.offset))
         return cdf, length, offset, np.array(coarse, np.uint16)
 
     def locate(
-        self, symbols: np.ndarray, rows: np.ndarray
+        self, symbols: np.ndarray, indexes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """int64, one of each a symbol: the symbol less its table's offset, the share that codes it,
-        and which share is the table's escape."""
-        value = symbols.astype(np.int64) - self.offset[rows]
-        escape = self.length[rows].astype(np.int64) - 2
+        """Where N symbols lie in their tables. symbols, indexes: integers (N,).
+
+        Returns three int64 (N,): the symbol less its table's offset, the number of the share that
+        codes it, and the number of the table's escape.
+        """
+        value = symbols.astype(np.int64) - self.offset[indexes]
+        escape = self.length[indexes].astype(np.int64) - 2
         return value, np.where((value < 0) | (value >= escape), escape, value), escape
+
+    def cost(self, symbols: np.ndarray, indexes: np.ndarray) -> float:
+        """Bits that N symbols cost, symbol i with table indexes[i]. symbols, indexes: integers
+        (N,).
+
+        The rounding of the coder's state, below 2**-14 bits a symbol, is left out.
+        """
+        value, share, escape = self.locate(symbols, indexes)
+        escaped = share == escape
+        # The number of a symbol outside its table takes groups of 4 bits, and one says how many.
+        excess = np.where(value < 0, -value, value - escape + 1)[escaped]
+        groups = 1 + np.ceil(np.log2(2 * excess + 1) / 4)
+        shares = self.bits[self.starts[indexes] + share]
+        return float(shares.sum(dtype=np.float64) + 4 * groups.sum())
 
     @cached_property
     def least_bits(self) -> np.ndarray:
-        """float64 (T,): what a symbol costs at least, in bits, whatever the coder rounds off."""
+        """float64 (T,): a lower bound of what any symbol costs with each table, in bits."""
         shares = [max(np.diff(row).tolist()) for row in self.rows]
-        return np.maximum(PRECISION - np.log2(np.array(shares, np.float64)) - ROUNDING, 0)
+        return np.maximum(PRECISION - np.log2(np.array(shares, np.float64)) - _ROUNDING, 0)
 
     @cached_property
     def starts(self) -> np.ndarray:
@@ -108,22 +133,21 @@ class CdfTables:
 
     @cached_property
     def bits(self) -> np.ndarray:
-        """float32: what each share of each table costs, in bits, all tables one after another.
+        """float32: the cost of each share in bits, −log2(share / 2**16), table after table.
 
-        Each table is followed by one entry that belongs to no share.
+        One entry that belongs to no share follows each table.
         """
         freqs = np.concatenate([np.diff(row, append=2 << PRECISION) for row in self.rows])
         return (PRECISION - np.log2(freqs)).astype(np.float32)
 
 
 def pmf_to_cdf(pmf: np.ndarray, precision: int = PRECISION) -> np.ndarray:
-    """Turn L probabilities into L + 1 integers that rise strictly from 0 to 2**precision.
+    """L probabilities as L + 1 integers that rise strictly from 0 to 2**precision, int32.
 
-    The result equals compressai's pmf_to_quantized_cdf, integer for integer, which is why the
-    probabilities are rounded to float32 first. They need not sum to one: they are scaled.
-    A symbol that would get nothing takes one unit from the least frequent symbol that has two or
-    more. Returns int32 (L + 1,). Raises ValueError for probabilities that are negative, not
-    finite, all too small, or more than there are units.
+    The result equals compressai's pmf_to_quantized_cdf, integer for integer, so the probabilities
+    are rounded to float32 first. They are scaled and need not sum to 1. A symbol whose share would
+    be 0 takes one unit from the smallest share that has two or more. Raises ValueError for
+    probabilities that are negative, not finite or all too small, and for more than 2**precision.
     """
     if not 1 <= precision <= PRECISION:
         raise ValueError(f"precision is {precision}, it must be within 1..{PRECISION}")
@@ -139,7 +163,7 @@ def pmf_to_cdf(pmf: np.ndarray, precision: int = PRECISION) -> np.ndarray:
     if total == 0:
         raise ValueError("pmf holds no probability large enough to be coded")
     share = share * units // total
-    # Rounding down leaves units over: they belong to the last symbol.
+    # The units that rounding down leaves over belong to the last symbol.
     share[-1] += units - int(share.sum())
     for empty in np.flatnonzero(share == 0):
         donor = int(np.argmin(np.where(share > 1, share, units + 1)))
@@ -149,17 +173,17 @@ def pmf_to_cdf(pmf: np.ndarray, precision: int = PRECISION) -> np.ndarray:
 
 
 def gaussian_tables(scales: np.ndarray) -> CdfTables:
-    """Tables of zero-mean Gaussians of the given standard deviations, rounded to integers.
+    """Tables of zero-mean Gaussians, rounded to integers, of the given standard deviations.
 
-    scales: (T,), above 0 and at most 4096; used as float32. Each table reaches so far that
-    TAIL_MASS lies outside. Raises ValueError for other scales.
+    scales: (T,), above 0 and at most 4096, used as float32. Each table is so long that TAIL_MASS
+    lies outside. Raises ValueError for other scales.
 
     For the published scales, torch.exp(torch.linspace(log(0.11), log(256), 64)) in float32, the
     integers equal those of compressai's GaussianConditional. They depend on the last bit of a
-    scale, which NumPy's exp does not reproduce. For other scales about one table in 600 differs
-    somewhere: every step is done in float32 as there, but torch's erfc is not rounded as well.
+    scale, which NumPy's exp does not reproduce. For other scales about one table in 600 differs in
+    some entry: all operations are the same and in float32, but torch rounds erfc less exactly.
     """
-    # Tables are made when a model is exported; who only decodes need not wait for this import.
+    # Tables are made when a model is exported. Coding does not wait for this import.
     from statistics import NormalDist
 
     sigma = np.asarray(scales, dtype=np.float32)

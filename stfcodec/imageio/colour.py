@@ -1,6 +1,7 @@
-"""Colours that a file describes otherwise than by an ICC profile become one.
+"""Turns colour descriptions of all formats into ICC profiles, which `Picture` carries.
 
-The code points are those of ITU-T H.273, in PNG's cICP chunk and AVIF's nclx box.
+PNG's cICP chunk and AVIF's nclx box have code points of ITU-T H.273; PNG, TIFF and BMP may state
+numbers, JPEG 2000 an enumerated space.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from PIL import Image
 from stfcodec.errors import ImageError
 from stfcodec.imageio import bmp, icc, jpeg2000, png
 from stfcodec.imageio.avif import nclx
-from stfcodec.imageio.pillow import undecoded
+from stfcodec.imageio.pillow import undecoded_file
 
 _D65, _C = (0.3127, 0.3290), (0.310, 0.316)
 _SRGB = (*_D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
@@ -32,20 +33,20 @@ _PRIMARIES: dict[int, tuple[str, icc.Chromaticities]] = {
     12: ("Display P3", (*_D65, *_P3)),
     22: ("EBU 3213", (*_D65, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077)),
 }
-# What PNG's cHRM and TIFF's tags may state besides.
-_NAMED = (*_PRIMARIES.values(), ("Adobe RGB", (*_D65, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)))
-_LIKE_SRGB = (1, 2, 6, 13, 14, 15)
-"""The curve of BT.709, BT.601 and BT.2020 (1, 6, 14, 15) describes cameras. It is no inverse of a
-display's, so viewers show such pictures as sRGB ones. 2 is unspecified."""
-_EXPONENTS = {4: 2.2, 5: 2.8, 8: 1.0}
-_HDR = {16: "PQ", 18: "HLG"}
-_SRGB_EXPONENT = 1 / 0.45455  # how gAMA, a power, says sRGB
+_ADOBE_RGB = ("Adobe RGB", (*_D65, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06))
+_KNOWN_PRIMARIES = (*_PRIMARIES.values(), _ADOBE_RGB)
+_SRGB_TRANSFERS = (1, 2, 6, 13, 14, 15)
+"""Transfer functions that are shown as sRGB. Those of BT.709, BT.601 and BT.2020 (1, 6, 14, 15)
+describe cameras and are not the inverse of a display's. 2 is unspecified."""
+_EXPONENTS = {4: 2.2, 5: 2.8, 8: 1.0}  # of other transfer functions
+_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+_SRGB_EXPONENT = 1 / 0.45455  # which stands for sRGB in gAMA
 _IDENTITY_MATRIX = 0
-_SAME_EXPONENT = 0.01
-_QOI_COLOURS = 13  # offset of the byte
-_DECODED_JP2 = (None, 16, 17, 18)  # sRGB, grey, and YCbCr that the decoder makes RGB of
+_EXPONENT_TOLERANCE = 0.01
+_QOI_COLOUR_SPACE = 13  # offset of the byte
+_JP2_SRGB = (None, 16, 17, 18)  # absent, sRGB, grey, and YCbCr, which the decoder converts
 _JP2_CMYK = 12
-_OTHER_JP2 = {
+_JP2_UNSUPPORTED = {
     **{0: "bi-level", 1: "YCbCr (BT.709)", 3: "YCbCr (BT.601)", 4: "YCbCr (NTSC)"},
     **{9: "PhotoYCC", 11: "CMY", _JP2_CMYK: "CMYK", 13: "YCCK", 14: "CIELab", 15: "bi-level"},
     **{19: "CIEJab", 20: "e-sRGB", 21: "ROMM RGB", 22: "YPbPr (60 Hz)", 23: "YPbPr (50 Hz)"},
@@ -55,148 +56,169 @@ _WHITE_POINT, _PRIMARY_CHROMATICITIES = 318, 319  # TIFF tags
 
 
 @dataclass(frozen=True)
-class Colours:
-    """What a file states, and `where`; `overrules` an ICC profile that it holds too.
+class ColourDescription:
+    """What a file says of its colours, besides the ICC profile that Pillow exposes."""
 
-    `icc` is a profile that Pillow does not show, and then all that is stated.
-    """
-
-    where: str
+    source: str
+    """The part of the file, for notes."""
     name: str = "sRGB"
+    """Of the primaries."""
     primaries: icc.Chromaticities = _SRGB
     curve: tuple[float, ...] = icc.SRGB_CURVE
-    trouble: str | None = None
-    overrules: bool = False
-    icc: bytes | None = None
+    """One exponent, or `icc.SRGB_CURVE`."""
+    problem: str | None = None
+    """Why the description cannot be used."""
+    overrides_icc: bool = False
+    """It takes precedence over an ICC profile in the same file."""
+    profile: bytes | None = None
+    """A profile that Pillow does not expose. Name, primaries and curve are then unused."""
 
 
-def stated(image: Image.Image) -> Colours | None:
+def description_in(image: Image.Image) -> ColourDescription | None:
     """The description in a file of which no pixel is decoded yet; None if there is none."""
-    fp = undecoded(image)
+    file = undecoded_file(image)
     if image.format == "AVIF":
-        codes = nclx(fp) if fp else None
-        return _of_code_points("AVIF nclx", codes[0], codes[1]) if codes else None
+        codes = nclx(file) if file else None
+        return from_code_points("AVIF nclx", codes[0], codes[1]) if codes else None
     if image.format == "PNG":
-        chunk = png.cicp(fp) if fp else None
-        return _of_cicp(chunk) if chunk else _of_older_chunks(image)
+        chunk = png.cicp(file) if file else None
+        return _from_cicp(chunk) if chunk else _from_older_png_chunks(image)
     if image.format == "TIFF":
         tags = getattr(image, "tag_v2", {})
-        white, rest = tags.get(_WHITE_POINT, _D65), tags.get(_PRIMARY_CHROMATICITIES)
-        return _of_numbers("TIFF tags", (*white, *rest), None) if rest else None
-    of_file = {"JPEG2000": _of_jpeg_2000, "BMP": _of_bmp, "QOI": _of_qoi}.get(image.format or "")
-    return of_file(fp, image.mode) if of_file and fp else None
+        white, primaries = tags.get(_WHITE_POINT, _D65), tags.get(_PRIMARY_CHROMATICITIES)
+        return _from_numbers("TIFF tags", (*white, *primaries), None) if primaries else None
+    readers = {"JPEG2000": _from_jpeg_2000, "BMP": _from_bmp, "QOI": _from_qoi}
+    reader = readers.get(image.format or "")
+    return reader(file, image.mode) if reader and file else None
 
 
-def profile(
-    colours: Colours | None, embedded: bytes | None, gray: bool, notes: list[str]
+def profile_for(
+    description: ColourDescription | None, embedded: bytes | None, gray: bool, notes: list[str]
 ) -> bytes | None:
-    """The ICC profile to carry: what is stated, or the embedded one; None stands for sRGB.
+    """The ICC profile of a picture, embedded or made from a description; None stands for sRGB.
 
-    Of grey pictures, for which primaries mean nothing, only the curve counts. Adds to `notes`
-    what was made of the statement.
+    embedded: the profile in the file. gray: only the curve counts, as primaries mean nothing for
+    grey. What was done with the description is added to `notes`.
     """
-    if colours is None or colours.icc is not None or (embedded and not colours.overrules):
+    if description is None or description.profile is not None:
         return embedded
-    if colours.trouble:
-        instead = "those of the ICC profile" if embedded else "sRGB"
-        notes.append(f"{colours.trouble}: colours taken for {instead}")
+    if embedded and not description.overrides_icc:
+        return embedded
+    if description.problem:
+        assumed = "those of the ICC profile" if embedded else "sRGB"
+        notes.append(f"{description.problem}: colours taken for {assumed}")
         return embedded
     if embedded:
-        notes.append(f"ICC profile left out: {colours.where} comes before it")
-    if colours.curve == icc.SRGB_CURVE and (gray or _close(colours.primaries, _SRGB)):
+        notes.append(f"ICC profile left out: {description.source} comes before it")
+    has_srgb_curve = description.curve == icc.SRGB_CURVE
+    if has_srgb_curve and (gray or _are_close(description.primaries, _SRGB)):
         return None
-    curve = "sRGB curve" if colours.curve == icc.SRGB_CURVE else f"gamma {colours.curve[0]:.3g}"
-    name = curve if gray else f"{colours.name} primaries, {curve}"
+    curve = "sRGB curve" if has_srgb_curve else f"gamma {description.curve[0]:.3g}"
+    name = curve if gray else f"{description.name} primaries, {curve}"
     try:
-        made = icc.profile(name, colours.primaries, colours.curve, gray)
+        profile = icc.make_profile(name, description.primaries, description.curve, gray)
     except ValueError as error:
-        notes.append(f"{colours.where} makes no sense ({error}): colours taken for sRGB")
+        notes.append(f"{description.source} makes no sense ({error}): colours taken for sRGB")
         return None
-    notes.append(f"{name} stated by {colours.where}: kept as an ICC profile")
-    return made
+    notes.append(f"{name} stated by {description.source}: kept as an ICC profile")
+    return profile
 
 
-def _of_cicp(chunk: bytes) -> Colours:
+def from_code_points(
+    source: str, primaries: int, transfer: int, overrides_icc: bool = False
+) -> ColourDescription:
+    """A description by the H.273 codes of its primaries and its transfer function."""
+    problem = None
+    if transfer in _HDR_TRANSFERS:
+        problem = f"{_HDR_TRANSFERS[transfer]} (HDR) stated by {source} is not supported"
+    elif primaries not in _PRIMARIES or transfer not in (*_SRGB_TRANSFERS, *_EXPONENTS):
+        problem = f"{source} states primaries {primaries} and transfer {transfer}, unknown here"
+    if problem:
+        return ColourDescription(source, problem=problem, overrides_icc=overrides_icc)
+    name, chromaticities = _PRIMARIES[primaries]
+    curve = (_EXPONENTS[transfer],) if transfer in _EXPONENTS else icc.SRGB_CURVE
+    return ColourDescription(source, name, chromaticities, curve, overrides_icc=overrides_icc)
+
+
+def _from_cicp(chunk: bytes) -> ColourDescription:
     primaries, transfer, matrix, full_range = chunk
     if matrix != _IDENTITY_MATRIX or full_range != 1:
         kind = "narrow range" if matrix == _IDENTITY_MATRIX else f"matrix {matrix}"
-        return Colours("PNG cICP", trouble=f"PNG cICP of an unusual kind ({kind})", overrules=True)
-    return _of_code_points("PNG cICP", primaries, transfer, overrules=True)
+        problem = f"PNG cICP of an unusual kind ({kind})"
+        return ColourDescription("PNG cICP", problem=problem, overrides_icc=True)
+    return from_code_points("PNG cICP", primaries, transfer, overrides_icc=True)
 
 
-def _of_code_points(where: str, primaries: int, transfer: int, overrules: bool = False) -> Colours:
-    trouble = None
-    if transfer in _HDR:
-        trouble = f"{_HDR[transfer]} (HDR) stated by {where} is not supported"
-    elif primaries not in _PRIMARIES or (transfer not in _LIKE_SRGB and transfer not in _EXPONENTS):
-        trouble = f"{where} states primaries {primaries} and transfer {transfer}, unknown here"
-    if trouble:
-        return Colours(where, trouble=trouble, overrules=overrules)
-    name, chromaticities = _PRIMARIES[primaries]
-    curve = (_EXPONENTS[transfer],) if transfer in _EXPONENTS else icc.SRGB_CURVE
-    return Colours(where, name, chromaticities, curve, overrules=overrules)
-
-
-def _of_older_chunks(image: Image.Image) -> Colours | None:
+def _from_older_png_chunks(image: Image.Image) -> ColourDescription | None:
+    """From cHRM and gAMA, unless there is an sRGB chunk."""
     gamma, chromaticities = image.info.get("gamma"), image.info.get("chromaticity")
     if "srgb" in image.info or (gamma is None and chromaticities is None):
         return None
-    where = " and ".join(
-        name for name, there in (("cHRM", chromaticities), ("gAMA", gamma is not None)) if there
-    )
-    return _of_numbers(f"PNG {where}", chromaticities or _SRGB, gamma)
+    present = (("cHRM", chromaticities), ("gAMA", gamma is not None))
+    source = f"PNG {' and '.join(name for name, is_present in present if is_present)}"
+    return _from_numbers(source, chromaticities or _SRGB, gamma)
 
 
-def _of_jpeg_2000(fp: IO[bytes], mode: str) -> Colours | None:
-    found = jpeg2000.colours(fp)
+def _from_jpeg_2000(fp: IO[bytes], mode: str) -> ColourDescription | None:
+    found = jpeg2000.colour_description(fp)
     if isinstance(found, bytes):
         if found[16:20] == b"CMYK" and mode != "CMYK":
             raise ImageError("JPEG 2000 of inks by its ICC profile (CMYK): convert it to RGB first")
-        return Colours("JP2 colr", icc=found)
-    if found in _DECODED_JP2 or (found == _JP2_CMYK and mode == "CMYK"):
+        return ColourDescription("JP2 colr", profile=found)
+    if found in _JP2_SRGB or (found == _JP2_CMYK and mode == "CMYK"):
         return None
-    name = _OTHER_JP2.get(found, f"colour space {found}")
-    return Colours("JP2 colr", trouble=f"{name} stated by JP2 colr is not supported")
+    name = _JP2_UNSUPPORTED.get(found, f"colour space {found}")
+    return ColourDescription("JP2 colr", problem=f"{name} stated by JP2 colr is not supported")
 
 
-def _of_bmp(fp: IO[bytes], mode: str) -> Colours | None:
-    found = bmp.stated(fp)
+def _from_bmp(fp: IO[bytes], mode: str) -> ColourDescription | None:
+    source = "BMP header"
+    found = bmp.colour_description(fp)
     if found is None:
         return None
     if isinstance(found, bytes):
-        return Colours("BMP header", icc=found)
+        return ColourDescription(source, profile=found)
     if isinstance(found, str):
-        return Colours("BMP header", trouble=found)
-    if found.exponents and max(found.exponents) - min(found.exponents) > _SAME_EXPONENT:
-        return Colours("BMP header", trouble="BMP whose channels have unlike curves")
-    gamma = 1 / found.exponents[0] if found.exponents and found.exponents[0] else None
-    return _of_numbers("BMP header", found.chromaticities or _SRGB, gamma)
+        return ColourDescription(source, problem=found)
+    exponents = found.exponents
+    if exponents and max(exponents) - min(exponents) > _EXPONENT_TOLERANCE:
+        return ColourDescription(source, problem="BMP whose channels have unlike curves")
+    gamma = 1 / exponents[0] if exponents and exponents[0] else None
+    return _from_numbers(source, found.chromaticities or _SRGB, gamma)
 
 
-def _of_qoi(fp: IO[bytes], mode: str) -> Colours | None:
-    """Linear light is noted and not believed: Pillow's own writer states it of any picture."""
+def _from_qoi(fp: IO[bytes], mode: str) -> ColourDescription | None:
+    """Linear light gives only a note, because Pillow's own writer states it of any picture."""
     position = fp.tell()
-    fp.seek(_QOI_COLOURS)
-    linear = fp.read(1) == b"\1"
+    fp.seek(_QOI_COLOUR_SPACE)
+    is_linear = fp.read(1) == b"\1"
     fp.seek(position)
-    return Colours("QOI header", trouble="linear light stated by QOI header") if linear else None
+    if not is_linear:
+        return None
+    return ColourDescription("QOI header", problem="linear light stated by QOI header")
 
 
-def _of_numbers(where: str, chromaticities: tuple[float, ...], gamma: float | None) -> Colours:
-    """`gamma` is the exponent of encoding, as in gAMA; None if only primaries are stated."""
+def _from_numbers(
+    source: str, chromaticities: tuple[float, ...], gamma: float | None
+) -> ColourDescription:
+    """A description by chromaticities, in the order of `icc.Chromaticities`, and an exponent.
+
+    gamma: the exponent of encoding, as in gAMA; None: not stated, hence sRGB's curve.
+    """
     try:
         numbers = tuple(float(value) for value in chromaticities)
         exponent = _SRGB_EXPONENT if gamma is None else 1 / gamma
     except (TypeError, ValueError, ZeroDivisionError):
-        return Colours(where, trouble=f"{where} makes no sense")
+        return ColourDescription(source, problem=f"{source} makes no sense")
     if len(numbers) != 8 or not 0.1 < exponent < 10:
-        return Colours(where, trouble=f"{where} makes no sense")
-    name = next((name for name, known in _NAMED if _close(numbers, known)), "other")
-    is_srgb = _close(numbers, _SRGB) or gamma is None
-    if is_srgb and abs(1 / exponent - 1 / _SRGB_EXPONENT) <= 0.001:
-        return Colours(where, name, numbers)
-    return Colours(where, name, numbers, (exponent,))
+        return ColourDescription(source, problem=f"{source} makes no sense")
+    known = (name for name, primaries in _KNOWN_PRIMARIES if _are_close(numbers, primaries))
+    name = next(known, "other")
+    may_be_srgb = _are_close(numbers, _SRGB) or gamma is None
+    if may_be_srgb and abs(1 / exponent - 1 / _SRGB_EXPONENT) <= 0.001:
+        return ColourDescription(source, name, numbers)
+    return ColourDescription(source, name, numbers, (exponent,))
 
 
-def _close(one: icc.Chromaticities, other: icc.Chromaticities) -> bool:
+def _are_close(one: icc.Chromaticities, other: icc.Chromaticities) -> bool:
     return all(abs(a - b) <= 0.002 for a, b in zip(one, other, strict=True))

@@ -1,4 +1,4 @@
-"""Small ICC profiles made from primaries, white point and curve (ICC.1:2010, version 4)."""
+"""Makes small ICC profiles from primaries, a white point and a tone curve (ICC.1:2010, v4)."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ Chromaticities = tuple[float, ...]
 """x and y of white, red, green and blue, in this order."""
 
 SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
-"""Exponent, scale and offset, and below the last number a straight line of the fourth's slope."""
+"""Parameters g, a, b, c, d of a parametric curve: (a·x + b)^g from d on, c·x below it."""
 
 _D50 = (0.9642, 1.0, 0.8249)
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
-_LARGEST = 4.0  # of a colorant that means anything
+_MAX_COEFFICIENT = 4.0  # of matrices that make sense
 
 
-def profile(name: str, colours: Chromaticities, curve: tuple[float, ...], gray: bool) -> bytes:
-    """A display profile for RGB, or for grey, whose colour is that of the white point.
+def make_profile(name: str, colours: Chromaticities, curve: tuple[float, ...], gray: bool) -> bytes:
+    """A display profile for RGB, or for grey of the white point's colour.
 
-    `curve` is one exponent or those of `SRGB_CURVE`. Raises ValueError if the chromaticities span
-    no triangle about the white point.
+    name: the description in the profile. curve: one exponent, or parameters as `SRGB_CURVE`. Raises
+    ValueError if the primaries do not span a triangle around the white point.
     """
-    matrix, adaptation = _colorants(colours)
-    kind = 0 if len(curve) == 1 else 3
-    response = b"para" + struct.pack(">IHH", 0, kind, 0) + _fixed(*curve)
+    matrix, adaptation = _matrices(colours)
+    function = 0 if len(curve) == 1 else 3
+    tone_curve = b"para" + struct.pack(">IHH", 0, function, 0) + _s15fixed16(*curve)
     tags = {
         b"desc": _text(name),
         b"cprt": _text("No copyright, use freely"),
         b"wtpt": _xyz(_D50),
-        b"chad": b"sf32" + bytes(4) + _fixed(*adaptation.ravel()),
+        b"chad": b"sf32" + bytes(4) + _s15fixed16(*adaptation.ravel()),
     }
     if gray:
-        tags |= {b"kTRC": response}
+        tags |= {b"kTRC": tone_curve}
     else:
         tags |= {letter + b"XYZ": _xyz(matrix[:, n]) for n, letter in enumerate((b"r", b"g", b"b"))}
-        tags |= {letter + b"TRC": response for letter in (b"r", b"g", b"b")}
+        tags |= {letter + b"TRC": tone_curve for letter in (b"r", b"g", b"b")}
     return _file(tags, b"GRAY" if gray else b"RGB ")
 
 
-def _colorants(colours: Chromaticities) -> tuple[np.ndarray, np.ndarray]:
-    """RGB to XYZ under D50, and how white was adapted to it (both 3x3)."""
+def _matrices(colours: Chromaticities) -> tuple[np.ndarray, np.ndarray]:
+    """From RGB to XYZ under D50, and from XYZ under the white point to D50 (Bradford), each 3x3."""
     if min(colours[1::2]) <= 0:
         raise ValueError("chromaticity outside the diagram")
     x, y = np.array(colours[::2]), np.array(colours[1::2])
@@ -58,25 +58,25 @@ def _colorants(colours: Chromaticities) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError("white point outside the primaries")
     adaptation = np.linalg.inv(_BRADFORD) @ np.diag(_BRADFORD @ _D50 / cones) @ _BRADFORD
     matrix = adaptation @ (primaries * scale)
-    if not (np.abs(matrix) < _LARGEST).all() or not (np.abs(adaptation) < _LARGEST).all():
+    if not all((np.abs(m) < _MAX_COEFFICIENT).all() for m in (matrix, adaptation)):
         raise ValueError("primaries too far apart")
     return matrix, adaptation
 
 
 def _file(tags: dict[bytes, bytes], space: bytes) -> bytes:
-    """Header, table and data; equal data is stored once."""
-    start, places = 128 + 4 + 12 * len(tags), {}
+    """A profile of these tags: header, tag table, data. Equal data is stored once."""
+    data_offset, offsets = 128 + 4 + 12 * len(tags), {}
     table, body = struct.pack(">I", len(tags)), b""
     for tag, data in tags.items():
-        if data not in places:
-            places[data] = start + len(body)
+        if data not in offsets:
+            offsets[data] = data_offset + len(body)
             body += data + bytes(-len(data) % 4)
-        table += tag + struct.pack(">II", places[data], len(data))
+        table += tag + struct.pack(">II", offsets[data], len(data))
     header = struct.pack(
-        *(">I4xI4s4s4s6H4s", start + len(body), 0x04300000, b"mntr", space, b"XYZ "),
+        *(">I4xI4s4s4s6H4s", data_offset + len(body), 0x04300000, b"mntr", space, b"XYZ "),
         *(2000, 1, 1, 0, 0, 0, b"acsp"),
     )
-    header = header.ljust(68, b"\0") + _fixed(*_D50)
+    header = header.ljust(68, b"\0") + _s15fixed16(*_D50)
     return header.ljust(128, b"\0") + table + body
 
 
@@ -86,9 +86,9 @@ def _text(text: str) -> bytes:
 
 
 def _xyz(values: tuple[float, ...] | np.ndarray) -> bytes:
-    return b"XYZ " + bytes(4) + _fixed(*values)
+    return b"XYZ " + bytes(4) + _s15fixed16(*values)
 
 
-def _fixed(*values: float) -> bytes:
-    """Signed numbers of 16 bits before and 16 behind the point."""
+def _s15fixed16(*values: float) -> bytes:
+    """Signed fixed-point numbers with 16 fractional bits."""
     return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))

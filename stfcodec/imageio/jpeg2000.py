@@ -1,4 +1,7 @@
-"""What Pillow does not check of JPEG 2000, whether all tiles are there, and does not show."""
+"""What Pillow does not tell of a JPEG 2000 file: missing tiles, the depth, the colour description.
+
+Reference: ISO/IEC 15444-1 (codestream in annex A, JP2 boxes in annex I).
+"""
 
 from __future__ import annotations
 
@@ -11,152 +14,157 @@ from typing import IO
 from stfcodec.errors import ImageError
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
-_TILE_PART, _END_OF_ALL = 0xFF90, 0xFFD9
-_BOXES = 1000  # looked at on one level
-_MARKERS = 1 << 18  # of the main header and the parts of tiles
-_LARGEST_SIZ = 38 + 3 * 64  # more channels are none of a picture's
+_TILE_PART, _END_OF_CODESTREAM = 0xFF90, 0xFFD9  # markers SOT and EOC
+_MAX_BOXES = 1000  # read on one level
+_MAX_MARKERS = 1 << 18  # of the main header and the tile-parts
+_MAX_SIZ_BYTES = 38 + 3 * 64  # of a picture with 64 channels
 _ENUMERATED, _RESTRICTED_ICC, _ANY_ICC = 1, 2, 3
 
 
 @dataclass(frozen=True)
 class _Size:
-    """What the marker SIZ states; `bits` are those of the deepest channel."""
+    """The content of the marker segment SIZ."""
 
     width: int
     height: int
     tiles: int
     bits: int
+    """Of the deepest channel."""
 
 
-def check(fp: IO[bytes], size: tuple[int, int]) -> None:
-    """Raise ImageError unless the file holds all tiles of a picture of this size.
+def check_tiles(fp: IO[bytes], size: tuple[int, int]) -> None:
+    """Raise ImageError unless the file holds all tiles of a picture of this size (width, height).
 
-    OpenJPEG leaves out what is missing, but takes memory and time for it. The position in the
-    file is kept.
+    OpenJPEG accepts missing tiles, and takes memory and time for them. The position in the file is
+    restored.
     """
     position = fp.tell()
     try:
-        at = _codestream(fp)
-        stated = _size(fp, at)
-        if (stated.width, stated.height) != size:
-            other = f"{stated.width}x{stated.height}"
+        offset = _codestream_offset(fp)
+        header = _size(fp, offset)
+        if (header.width, header.height) != size:
+            other = f"{header.width}x{header.height}"
             raise ImageError(f"damaged: {size[0]}x{size[1]} in one header, {other} in another")
-        held = _whole_tiles(fp, at, stated.tiles)
+        complete = _complete_tiles(fp, offset, header.tiles)
     except struct.error as error:
         raise ImageError("damaged or cut short: no header of JPEG 2000") from error
     finally:
         fp.seek(position)
-    if held < stated.tiles:
-        raise ImageError(f"damaged or cut short: holds {held} of {stated.tiles} tiles")
+    if complete < header.tiles:
+        raise ImageError(f"damaged or cut short: holds {complete} of {header.tiles} tiles")
 
 
 def bits_per_channel(fp: IO[bytes]) -> int:
-    """Depth of the deepest channel, of a file that has passed `check`."""
+    """Depth of the deepest channel of a file that has passed `check_tiles`."""
     position = fp.tell()
     try:
-        return _size(fp, _codestream(fp)).bits
+        return _size(fp, _codestream_offset(fp)).bits
     finally:
         fp.seek(position)
 
 
-def colours(fp: IO[bytes]) -> int | bytes | None:
-    """The code of an enumerated colour space, or an ICC profile; None if neither is stated.
+def colour_description(fp: IO[bytes]) -> int | bytes | None:
+    """The number of an enumerated colour space or an ICC profile; None if the file has neither.
 
-    The first statement counts, as it does for the decoder, which skips profiles of any kind.
+    The first of several is returned, an unrestricted profile only if there is nothing else. The
+    decoder makes the same choice. The position in the file is restored.
     """
     position, found = fp.tell(), None
     try:
-        for name, at, end in _boxes(fp, 0, _end(fp)):
+        for name, begin, end in _boxes(fp, 0, _file_size(fp)):
             if name == b"jp2c":
                 break
-            for inner, start, stop in _boxes(fp, at, end) if name == b"jp2h" else ():
-                fp.seek(start)
+            for inner, inner_begin, inner_end in _boxes(fp, begin, end) if name == b"jp2h" else ():
+                fp.seek(inner_begin)
                 method = fp.read(3)[:1]
-                if inner != b"colr" or stop < start + 3:
+                content_size = inner_end - inner_begin - 3
+                if inner != b"colr" or content_size < 0:
                     continue
                 if method == bytes([_ENUMERATED]):
                     return int.from_bytes(fp.read(4), "big")
                 if method == bytes([_RESTRICTED_ICC]):
-                    return fp.read(stop - start - 3)
+                    return fp.read(content_size)
                 if method == bytes([_ANY_ICC]) and not found:
-                    found = fp.read(stop - start - 3)
+                    found = fp.read(content_size)
     finally:
         fp.seek(position)
     return found
 
 
-def _codestream(fp: IO[bytes]) -> int:
-    """Offset of the codestream, which a file may be or hold in a box."""
-    end = _end(fp)
+def _codestream_offset(fp: IO[bytes]) -> int:
+    """Offset of the codestream, which is either the whole file or in a box `jp2c`."""
+    end = _file_size(fp)
     fp.seek(0)
     if fp.read(4) == _CODESTREAM:
         return 0
-    return next((at for name, at, _ in _boxes(fp, 0, end) if name == b"jp2c"), end)
+    return next((begin for name, begin, _ in _boxes(fp, 0, end) if name == b"jp2c"), end)
 
 
-def _end(fp: IO[bytes]) -> int:
+def _file_size(fp: IO[bytes]) -> int:
     fp.seek(0, os.SEEK_END)
     return fp.tell()
 
 
-def _boxes(fp: IO[bytes], at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, and offsets of the begin and end of the content, of the boxes between two offsets."""
-    for _ in range(_BOXES):
-        fp.seek(at)
+def _boxes(fp: IO[bytes], offset: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Of each box between two offsets: its name, and where its content begins and ends."""
+    for _ in range(_MAX_BOXES):
+        fp.seek(offset)
         head = fp.read(16)
-        if at + 8 > end or len(head) < 8:
+        if offset + 8 > end or len(head) < 8:
             return
         size, name = struct.unpack_from(">I4s", head)
-        start = 8
+        header_size = 8
         if size == 1 and len(head) == 16:
-            (size,), start = struct.unpack_from(">Q", head, 8), 16
-        size = size or end - at
-        if size < start:
+            (size,), header_size = struct.unpack_from(">Q", head, 8), 16
+        size = size or end - offset
+        if size < header_size:
             return
-        yield name, at + start, min(at + size, end)
-        at = min(at + size, end)
+        yield name, offset + header_size, min(offset + size, end)
+        offset = min(offset + size, end)
 
 
-def _size(fp: IO[bytes], at: int) -> _Size:
-    fp.seek(at)
-    data = fp.read(4 + _LARGEST_SIZ)
-    right, lower, left, upper, *tile = struct.unpack_from(">8I", data, 8)
+def _size(fp: IO[bytes], codestream: int) -> _Size:
+    """The size of the codestream at an offset. Raises ImageError if it makes no sense."""
+    fp.seek(codestream)
+    data = fp.read(4 + _MAX_SIZ_BYTES)
+    right, bottom, left, top, *tile = struct.unpack_from(">8I", data, 8)
     (channels,) = struct.unpack_from(">H", data, 40)
-    tile_width, tile_height, tiles_left, tiles_upper = tile
-    begins = tiles_left <= left < tiles_left + tile_width
-    begins = begins and tiles_upper <= upper < tiles_upper + tile_height
-    if not data.startswith(_CODESTREAM) or not begins:
+    tile_width, tile_height, tiles_left, tiles_top = tile
+    in_first_tile = tiles_left <= left < tiles_left + tile_width
+    in_first_tile = in_first_tile and tiles_top <= top < tiles_top + tile_height
+    if not data.startswith(_CODESTREAM) or not in_first_tile:
         raise ImageError("damaged: the header of JPEG 2000 makes no sense")
     across = -(-(right - tiles_left) // tile_width)
-    down = -(-(lower - tiles_upper) // tile_height)
+    down = -(-(bottom - tiles_top) // tile_height)
     depths = data[42 : 42 + 3 * channels : 3] or b"\x07"
     bits = max((depth & 127) + 1 for depth in depths)
-    return _Size(right - left, lower - upper, across * down, bits)
+    return _Size(right - left, bottom - top, across * down, bits)
 
 
-def _whole_tiles(fp: IO[bytes], at: int, tiles: int) -> int:
-    """How many tiles are there with as many parts as they state."""
-    end = _end(fp)
-    parts: dict[int, int] = {}
-    stated: dict[int, int] = {}
-    at += 2
-    for _ in range(_MARKERS):
-        fp.seek(at)
+def _complete_tiles(fp: IO[bytes], codestream: int, tiles: int) -> int:
+    """How many of the tiles have as many tile-parts as their headers say."""
+    end = _file_size(fp)
+    found_parts: dict[int, int] = {}
+    expected_parts: dict[int, int] = {}
+    offset = codestream + 2
+    for _ in range(_MAX_MARKERS):
+        fp.seek(offset)
         head = fp.read(12)
         if len(head) < 4:
             break
         marker, length = struct.unpack_from(">HH", head)
         if marker == _TILE_PART and len(head) == 12:
             tile, size, _, count = struct.unpack_from(">HIBB", head, 4)
-            size = size or end - at  # the last part may state none
-            if size < len(head) or at + size > end:
+            size = size or end - offset  # 0: the last tile-part reaches to the end
+            if size < len(head) or offset + size > end:
                 break
             if tile < tiles:
-                parts[tile] = parts.get(tile, 0) + 1
-                stated[tile] = max(count, stated.get(tile, 1))
-            at += size
-        elif parts or marker in (_TILE_PART, _END_OF_ALL) or marker < 0xFF00 or length < 2:
+                found_parts[tile] = found_parts.get(tile, 0) + 1
+                expected_parts[tile] = max(count, expected_parts.get(tile, 1))
+            offset += size
+            continue
+        in_main_header = not found_parts and marker not in (_TILE_PART, _END_OF_CODESTREAM)
+        if not in_main_header or marker < 0xFF00 or length < 2:
             break
-        else:
-            at += 2 + length
-    return sum(count >= stated[tile] for tile, count in parts.items())
+        offset += 2 + length
+    return sum(count >= expected_parts[tile] for tile, count in found_parts.items())

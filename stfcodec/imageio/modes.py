@@ -1,4 +1,4 @@
-"""Pillow's many pixel modes to 8-bit grey or RGB, with or without alpha."""
+"""Converts images of all of Pillow's pixel modes to 8-bit grey or RGB, with or without alpha."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, TiffImagePlugin
 from stfcodec.errors import ImageError
 from stfcodec.imageio import jpeg2000
 
-_TARGETS = {
+TARGET_MODES = {
     **{"1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA"},
     **{"RGB": "RGB", "RGBX": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"},
     **{"CMYK": "RGB", "LAB": "RGB", "HSV": "RGB", "YCbCr": "RGB"},
 }
 _WHITE_IS_ZERO = 0
-_REFUSED = {"I": "32-bit integers", "F": "floating-point numbers"}
+_UNKNOWN_RANGE = {"I": "32-bit integers", "F": "floating-point numbers"}
 
 
 def bits_per_channel(image: Image.Image) -> int:
-    """Depth in the file, asked before `load`: Pillow reduces most of what exceeds 8 silently.
+    """Depth in the file, of an image not yet loaded: Pillow reduces most depths above 8 silently.
 
-    Of an image that is already loaded only the depth it has now can be told.
+    Of a loaded image, the depth that it has now.
     """
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return int(max(image.tag_v2.get(ExifTags.Base.BitsPerSample, (1,))))
@@ -32,11 +32,7 @@ def bits_per_channel(image: Image.Image) -> int:
     if image.format == "JPEG2000":
         return jpeg2000.bits_per_channel(image.fp) if image.fp else 8
     if image.format == "AVIF":
-        head = _head(image)
-        configuration = head.find(b"av1C")
-        flags = head[configuration + 6 : configuration + 7] if configuration >= 0 else b""
-        high, twelve = (flags[0] >> 6 & 1, flags[0] >> 5 & 1) if flags else (0, 0)
-        return 12 if high and twelve else 10 if high else 8
+        return _avif_bits(image)
     if image.format in ("PNG", "PPM"):
         args = image.tile[0][3]
         if isinstance(args, tuple):  # PPM: (raw mode, largest value)
@@ -46,56 +42,60 @@ def bits_per_channel(image: Image.Image) -> int:
     return 8
 
 
-def _head(image: ImageFile.ImageFile) -> bytes:
+def _avif_bits(image: ImageFile.ImageFile) -> int:
+    """Depth by the codec configuration box `av1C`."""
     if (fp := image.fp) is None:
-        return b""
+        return 8
     position = fp.tell()
     fp.seek(0)
     head = fp.read(1 << 16)
     fp.seek(position)
-    return head
+    box = head.find(b"av1C")
+    flags = head[box + 6 : box + 7] if box >= 0 else b""
+    high_bitdepth, twelve_bit = (flags[0] >> 6 & 1, flags[0] >> 5 & 1) if flags else (0, 0)
+    return 12 if high_bitdepth and twelve_bit else 10 if high_bitdepth else 8
 
 
 def is_grey_with_alpha(image: Image.Image) -> bool:
-    """Whether an image not yet loaded is 16-bit grey with alpha, which Pillow opens as RGBA."""
+    """Whether an image not yet loaded is 16-bit grey with alpha. Pillow opens it as RGBA."""
     return any(tile[3] == "LA;16B" for tile in getattr(image, "tile", ()))
 
 
 def to_8_bits(image: Image.Image, bits: int, notes: list[str]) -> Image.Image:
-    """A loaded image of `bits` per channel as L, LA, RGB or RGBA; adds what was lost to `notes`.
+    """A loaded image as mode L, LA, RGB or RGBA. What is lost is added to `notes`.
 
-    Raises ImageError, naming the mode, where the values have no known range.
+    bits: depth in the file. Raises ImageError if the values of the mode have no known range.
     """
     mode = image.mode
-    deep = mode.startswith("I;16") or (mode == "I" and image.format == "PPM")
-    if not deep and mode not in _TARGETS:
-        kind = _REFUSED.get(mode, "of an unknown kind")
+    is_deep = mode.startswith("I;16") or (mode == "I" and image.format == "PPM")
+    if not is_deep and mode not in TARGET_MODES:
+        kind = _UNKNOWN_RANGE.get(mode, "of an unknown kind")
         raise ImageError(f"pixels are {kind} (mode {mode}): convert to 8 or 16 bits first")
-    if bits > 8 and not deep and image.format == "JPEG2000":
+    if bits > 8 and not is_deep and image.format == "JPEG2000":
         # Pillow rounds up when it drops the low bits, and the brightest pixels wrap to black.
         raise ImageError(f"{bits}-bit colour JPEG 2000: convert it to 8 bits or to PNG first")
     if bits > 8:
         notes.append(f"{bits} bits per channel reduced to 8")
     image = _with_usable_key(image, notes)
     key = image.info.get("transparency")
-    if deep or (mode == "L" and key is not None):
-        return _grey(image, bits, key)
+    if is_deep or (mode == "L" and key is not None):
+        return _to_grey(image, bits, key)
     if mode == "CMYK":
         return _from_cmyk(image, notes)
     if mode in ("LAB", "HSV", "YCbCr"):
         notes.append(f"{mode} converted to RGB")
-    target = _TARGETS[mode]
+    target = TARGET_MODES[mode]
     if mode in ("1", "RGB", "P") and image.has_transparency_data:
-        if bits > 8:  # the key has all its bits, the pixels no longer have
+        if bits > 8:  # the transparent colour has all its bits, the pixels were reduced
             raise ImageError("16-bit RGB with one transparent colour: save with an alpha channel")
         target += "A"
     return image if mode == target else image.convert(target)
 
 
 def _with_usable_key(image: Image.Image, notes: list[str]) -> Image.Image:
-    """The image, without what it says of transparency if that is of no use for its mode.
+    """The image, without its transparent colour or level if that does not suit its mode.
 
-    A host program may put anything there.
+    A host program may have set it to anything.
     """
     key = image.info.get("transparency")
     if key is None or _is_usable(key, image.mode):
@@ -113,25 +113,28 @@ def _is_usable(key: object, mode: str) -> bool:
         return isinstance(key, tuple) and len(key) == 3 and all(_is_level(level) for level in key)
     if mode in ("1", "L", "P") or mode.startswith("I"):
         return _is_level(key)
-    return True  # nobody asks
+    return True  # not used for other modes
 
 
 def _is_level(value: object) -> bool:
     return isinstance(value, int) and 0 <= value <= 0xFFFF
 
 
-def _grey(image: Image.Image, bits: int, key: int | None) -> Image.Image:
-    """Grey of up to 16 bits, with the level that means transparent, in the file's own scale."""
+def _to_grey(image: Image.Image, bits: int, key: int | None) -> Image.Image:
+    """Grey of up to 16 bits as mode L, or LA if there is a transparent level.
+
+    key: the transparent level, in the scale of the file.
+    """
     values = np.asarray(image).astype(np.uint32)
     peak = 0xFF if image.mode == "L" else 0xFFFF
     if key is not None and bits < 8:
-        key = key * peak // ((1 << bits) - 1)  # Pillow scaled the pixels only
+        key = key * peak // ((1 << bits) - 1)  # Pillow has scaled the pixels but not the key
     opaque = None if key is None else values != key
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode != "L":
         peak = (1 << bits) - 1
         values = np.minimum(values, peak)
         if image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
-            values = peak - values  # Pillow sees to this at 8 bits only
+            values = peak - values  # Pillow inverts 8-bit values only
     grey = Image.fromarray(((values * 255 + peak // 2) // peak).astype(np.uint8))
     if opaque is not None:
         grey.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
@@ -139,6 +142,7 @@ def _grey(image: Image.Image, bits: int, key: int | None) -> Image.Image:
 
 
 def _from_cmyk(image: Image.Image, notes: list[str]) -> Image.Image:
+    """sRGB through the image's ICC profile, or by Pillow's formula without a usable one."""
     profile = image.info.get("icc_profile")
     if not isinstance(profile, bytes) or not profile:
         notes.append("CMYK without a profile converted to RGB: colours may be off")
@@ -152,7 +156,7 @@ def _from_cmyk(image: Image.Image, notes: list[str]) -> Image.Image:
             ImageCms.Intent.RELATIVE_COLORIMETRIC,
             ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
-    except (ImageCms.PyCMSError, OSError, ImportError):  # not a profile, of other inks; no lcms
+    except (ImageCms.PyCMSError, OSError, ImportError):  # damaged, not of CMYK; no lcms
         notes.append("CMYK converted to RGB without its unusable profile: colours may be off")
         return image.convert("RGB")
     notes.append("CMYK converted to sRGB through its profile, which is not kept")

@@ -1,4 +1,7 @@
-"""Pillow as this package needs it: our own limits, one kind of error, no setting of the process."""
+"""Opens files with Pillow under this package's limits, without changing settings of the process.
+
+Turns the errors that Pillow raises on bad files into ImageError.
+"""
 
 from __future__ import annotations
 
@@ -24,53 +27,50 @@ from PIL import (  # importing registers the formats, which two threads must not
 )
 
 from stfcodec.errors import ImageError
+from stfcodec.formats import READABLE
 from stfcodec.imageio.tiff import TiffReader
 
-# Photographs and drawings only: Pillow also opens what runs an interpreter (EPS) or is no picture.
-READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "AVIF", "GIF", "BMP", "PPM", "JPEG2000", "QOI", "TGA")
 
+def open_image(fp: BinaryIO, formats: Sequence[str] = tuple(READABLE)) -> ImageFile.ImageFile:
+    """A Pillow image of a seekable file: its header is read, no pixel is decoded.
 
-def open_image(fp: BinaryIO, formats: Sequence[str] = READABLE) -> ImageFile.ImageFile:
-    """Pillow's image of a seekable file, its header read and no pixel decoded.
-
-    `Image.open` would check sizes against `Image.MAX_IMAGE_PIXELS`, which belongs to the host
-    program; whoever calls this checks sizes itself. Only Pillow's WebP reader still asks that
-    limit, and refuses beyond twice its value. Raises ImageError.
+    The caller checks the size. `Image.open` would compare it with `Image.MAX_IMAGE_PIXELS`, which
+    belongs to the host program. Pillow's WebP reader still does, and refuses twice that value.
+    Raises ImageError if the file is of none of the formats.
     """
     fp.seek(0)
     prefix = fp.read(16)
     if not prefix:
         raise ImageError("the file is empty")
-    trouble = f"not a picture of a known kind ({', '.join(formats)})"
+    problem = f"not a picture of a known kind ({', '.join(formats)})"
     for name in formats:
-        if name not in Image.OPEN:  # Pillow may be built without
+        if name not in Image.OPEN:  # Pillow may be built without it
             continue
         factory, accept = Image.OPEN[name]
         accepted = not accept or accept(prefix)
         if isinstance(accepted, str):
-            trouble = accepted
+            problem = accepted
         elif accepted:
             fp.seek(0)
             try:
                 return TiffReader(fp) if name == "TIFF" else factory(fp, "")
             except (SyntaxError, IndexError, TypeError, struct.error) as error:
-                if accept:  # TGA has no signature and tries everything
-                    trouble = f"{name} is damaged or of an unsupported kind: {first_line(error)}"
-    raise ImageError(trouble)
+                if accept:  # TGA has no signature and accepts every file
+                    problem = f"{name} is damaged or of an unsupported kind: {first_line(error)}"
+    raise ImageError(problem)
 
 
-def undecoded(image: Image.Image) -> IO[bytes] | None:
+def undecoded_file(image: Image.Image) -> IO[bytes] | None:
     """The open file of an image of which no pixel is decoded yet; None for all others."""
     return image.fp if isinstance(image, ImageFile.ImageFile) and image.tile else None
 
 
 @contextmanager
-def reading() -> Iterator[None]:
-    """Everything that Pillow raises on bad input becomes ImageError.
+def errors_as_image_errors() -> Iterator[None]:
+    """Turn what Pillow raises on bad input into ImageError.
 
-    What this package raises itself, or a library that it calls, is a bug and passes through. So
-    does a warning that the host program has turned into an error: the warning filters are the
-    host's, and a picture that Pillow warns of is not refused for it.
+    Errors raised by this package itself, or by a library that it calls, are bugs and pass through.
+    So do warnings that the host program has turned into errors: the warning filters are its own.
     """
     try:
         yield
@@ -83,13 +83,13 @@ def reading() -> Iterator[None]:
     except Exception as error:  # on damaged files plugins raise nearly every built-in error
         if isinstance(error, OSError) and error.strerror:
             raise ImageError(f"cannot be read: {error.strerror}") from error
-        if not isinstance(error, OSError) and not is_pillows(error):
+        if not isinstance(error, OSError) and not raised_by_pillow(error):
             raise
         raise ImageError(f"damaged or cut short: {first_line(error)}") from error
 
 
-def is_pillows(error: Exception) -> bool:
-    """Whether a frame of Pillow lies between the block that catches an error and its cause."""
+def raised_by_pillow(error: Exception) -> bool:
+    """Whether a function of Pillow is on the traceback of a caught error."""
     trace = error.__traceback__
     while trace:
         module = trace.tb_frame.f_globals.get("__name__", "")
@@ -100,5 +100,5 @@ def is_pillows(error: Exception) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """The message of a foreign error, made fit for one line."""
+    """The first line of an error's message, or the name of its class if it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]

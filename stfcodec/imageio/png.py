@@ -1,4 +1,4 @@
-"""PNG chunks that Pillow does not show, or for whose length it would refuse the picture."""
+"""PNG chunks that Pillow does not expose, or for whose length it would refuse the picture."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ from PIL import PngImagePlugin
 from stfcodec.errors import ImageError
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
-_XMP = b"XML:com.adobe.xmp"
-_TEXT = (b"tEXt", b"zTXt", b"iTXt")
-_WANTED = {b"iCCP": "icc_profile", _XMP: "xmp"}  # by Pillow's names
+_XMP_KEYWORD = b"XML:com.adobe.xmp"
+_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
+_PILLOW_NAMES = {b"iCCP": "icc_profile", _XMP_KEYWORD: "xmp"}
 
 
 def chunks(fp: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
-    """Name, offset and length of the data of each chunk, as far as the file goes."""
-    at = len(MAGIC)
+    """Name, offset and length of the data of each chunk, up to the end of the file."""
+    offset = len(MAGIC)
     while True:
-        fp.seek(at)
+        fp.seek(offset)
         head = fp.read(8)
         if len(head) < 8:
             return
         length = int.from_bytes(head[:4], "big")
-        yield head[4:], at + 8, length
-        at += 12 + length
+        yield head[4:], offset + 8, length
+        offset += 12 + length
 
 
-def check_plain(data: bytes) -> None:
-    """Raise ImageError unless this is a whole PNG of one 8-bit grey plane, with nothing beside it:
-    no palette, transparent level, text, animation, or bytes after its end."""
+def check_plain_grey(data: bytes) -> None:
+    """Raise ImageError unless this is a complete PNG of one 8-bit grey plane and nothing else.
+
+    A palette, a transparent level, text, animation and bytes behind the end are refused.
+    """
     if not data.startswith(MAGIC):
         raise ImageError("not a PNG")
     names, end = [], len(MAGIC)
@@ -50,7 +52,7 @@ def check_plain(data: bytes) -> None:
 
 
 def cicp(fp: IO[bytes]) -> bytes | None:
-    """The four bytes of the cICP chunk, which stands before the pixels."""
+    """The four bytes of the cICP chunk; None if there is none before the pixels."""
     position = fp.tell()
     try:
         for name, at, length in chunks(fp):
@@ -64,70 +66,72 @@ def cicp(fp: IO[bytes]) -> bytes | None:
     return None
 
 
-def without_large_blocks(
+def without_large_chunks(
     fp: BinaryIO, limit: int, notes: list[str]
 ) -> tuple[BinaryIO, dict[str, bytes]]:
-    """The file without the blocks that Pillow has no room for, and what was wanted of them.
+    """The file without metadata chunks that are too large for Pillow, and the blocks in these.
 
     Pillow refuses a picture for compressed text or a profile of more than
     `PngImagePlugin.MAX_TEXT_CHUNK` bytes, and for text of more than `MAX_TEXT_MEMORY` in all.
-    Profiles and XMP of up to `limit` bytes are returned by Pillow's names, the rest is noted.
+    Profiles and XMP of up to `limit` bytes are returned by Pillow's names; notes name the others.
     """
-    left_out: list[tuple[int, int]] = []
-    wanted: dict[str, bytes] = {}
-    room = PngImagePlugin.MAX_TEXT_MEMORY
+    removed: list[tuple[int, int]] = []
+    blocks: dict[str, bytes] = {}
+    remaining = PngImagePlugin.MAX_TEXT_MEMORY
     for name, at, length in chunks(fp):
-        if name not in (*_TEXT, b"iCCP", b"eXIf"):
+        if name not in (*_TEXT_CHUNKS, b"iCCP", b"eXIf"):
             continue
         fp.seek(at)
         data = fp.read(min(length, limit))
-        key, body, packed = _parts(name, data)
-        most = PngImagePlugin.MAX_TEXT_CHUNK if packed else limit
-        size = len(_inflated(body, min(most, room))) if packed else length
-        if length <= limit and size <= most and (size <= room or name not in _TEXT):
-            room -= size if name in _TEXT else 0
+        keyword, body, is_compressed = _parts(name, data)
+        max_size = PngImagePlugin.MAX_TEXT_CHUNK if is_compressed else limit
+        size = len(_inflated(body, min(max_size, remaining))) if is_compressed else length
+        fits = size <= remaining or name not in _TEXT_CHUNKS
+        if length <= limit and size <= max_size and fits:
+            remaining -= size if name in _TEXT_CHUNKS else 0
             continue
-        left_out.append((at - 8, at + length + 4))
-        kind = _WANTED.get(name if name == b"iCCP" else key)
-        if packed and kind:
+        removed.append((at - 8, at + length + 4))
+        kind = _PILLOW_NAMES.get(name if name == b"iCCP" else keyword)
+        if is_compressed and kind:
             body = _inflated(body, limit)
         if length <= limit and kind and 0 < len(body) <= limit:
-            wanted[kind] = body
+            blocks[kind] = body
         else:
             shown = "EXIF" if name == b"eXIf" else "ICC profile" if name == b"iCCP" else None
-            shown = shown or f"text {key[:79].decode('latin-1')!r}"
+            shown = shown or f"text {keyword[:79].decode('latin-1')!r}"
             notes.append(f"too long and left out: {shown}")
-    if not left_out:
+    if not removed:
         fp.seek(0)
         return fp, {}
-    return _without(fp, left_out), wanted
+    return _without(fp, removed), blocks
 
 
 def _parts(name: bytes, data: bytes) -> tuple[bytes, bytes, bool]:
     """Keyword, content, and whether the content is compressed."""
-    key, _, rest = data.partition(b"\0")
+    keyword, _, rest = data.partition(b"\0")
     if name in (b"iCCP", b"zTXt"):
-        return key, rest[1:], True
+        return keyword, rest[1:], True
     if name == b"iTXt":
-        return key, rest[2:].split(b"\0", 2)[-1], rest[:1] == b"\1"
-    return key, rest, False
+        return keyword, rest[2:].split(b"\0", 2)[-1], rest[:1] == b"\1"
+    return keyword, rest, False
 
 
 def _inflated(data: bytes, limit: int) -> bytes:
-    """Up to one byte more than `limit`; nothing if it is damaged."""
+    """The decompressed data, up to one byte more than `limit`; empty if it is damaged."""
     try:
         return zlib.decompressobj().decompress(data, limit + 1)
     except zlib.error:
         return b""
 
 
-def _without(fp: BinaryIO, left_out: list[tuple[int, int]]) -> BinaryIO:
-    copy, at = io.BytesIO(), 0
-    for start, end in left_out:
-        fp.seek(at)
-        copy.write(fp.read(start - at))
-        at = end
-    fp.seek(at)
+def _without(fp: BinaryIO, removed: list[tuple[int, int]]) -> BinaryIO:
+    """A copy in memory without these ranges, each (begin, end)."""
+    copy, offset = io.BytesIO(), 0
+    for begin, end in removed:
+        fp.seek(offset)
+        copy.write(fp.read(begin - offset))
+        offset = end
+    fp.seek(offset)
     copy.write(fp.read())
     copy.seek(0)
     return copy

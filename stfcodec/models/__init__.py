@@ -1,0 +1,1 @@
+"""The networks: architectures, their float and integer forms, and their weights files."""

@@ -1,19 +1,22 @@
-"""Attention in windows, and the paper's block around it."""
+"""Window attention, and the window attention module of the paper (§3.2).
+
+`cpu_kernels.py` has faster forms of some operations.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stfcodec.models.layers import Linear, codes_on_cpu, conv1x1, conv3x3
+from stfcodec.models import cpu_kernels
+from stfcodec.models.layers import Linear, conv1x1, conv3x3
 
 
 def relative_position_index(window: int) -> Tensor:
-    """(window², window²) int64: which row of the bias table serves the pair (query, key)."""
+    """The row of the bias table for each pair (query, key): (window², window²) int64."""
     position = torch.arange(window)
     rows, cols = torch.meshgrid(position, position, indexing="ij")
     coords = torch.stack([rows, cols]).flatten(1)
@@ -29,14 +32,17 @@ def partition(x: Tensor, window: int) -> Tensor:
 
 
 def unpartition(windows: Tensor, window: int, height: int, width: int) -> Tensor:
-    """Inverse of `partition`: back to (B, height, width, C)."""
+    """The inverse of `partition`: (B·windows, window², C) -> (B, height, width, C)."""
     C = windows.shape[-1]
     x = windows.view(-1, height // window, width // window, window, window, C)
     return x.transpose(2, 3).reshape(-1, height, width, C)
 
 
 class WindowAttention(nn.Module):
-    """Multi-head self-attention inside windows, with a relative position bias (Swin, §3.2)."""
+    """Multi-head self-attention in windows, with a relative position bias (Swin, §3.2).
+
+    Raises ValueError where `heads` does not divide `dim`.
+    """
 
     relative_position_index: Tensor
 
@@ -52,14 +58,14 @@ class WindowAttention(nn.Module):
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, x: Tensor, shifted: tuple[int, int] | None = None) -> Tensor:
-        """x: (B·windows, tokens, dim), same out. shifted: rows and columns of windows, if these
-        lie shifted by half a window.
+        """x: (B·windows, tokens, dim), same out. shifted: for windows that are shifted by half a
+        window, the numbers of windows in a column and in a row of the map.
 
-        Plain matrix products: for windows this small, fused attention takes longer.
+        It uses plain matrix products, as fused attention is slower for windows this small.
         """
         n, tokens, dim = x.shape
         heads, width = self.heads, dim // self.heads
-        # One copy puts the heads in front; from there on everything is contiguous.
+        # One copy moves the heads to the front. From there on everything is contiguous.
         parts = self.qkv(x).view(n, tokens, 3, heads, width).permute(2, 3, 0, 1, 4)
         q, k, v = parts.reshape(3, heads * n, tokens, width)
         bias = self._bias().to(q.dtype)
@@ -68,22 +74,25 @@ class WindowAttention(nn.Module):
         if shifted is not None:
             _mask_edges(logits.view(heads, -1, *shifted, tokens, tokens), self.window)
         weights = _softmax(logits)
-        if shifted is not None and codes_on_cpu(x):
-            _drop_denormals(weights.view(heads, -1, *shifted, tokens, tokens))
+        if shifted is not None and cpu_kernels.without_gradients(x):
+            for edge in _edges(weights.view(heads, -1, *shifted, tokens, tokens)):
+                cpu_kernels.drop_denormals(edge)
         y = torch.bmm(weights.view(-1, tokens, tokens), v)
         y = y.view(heads, n, tokens, width).permute(1, 2, 0, 3)
         return self.proj(y.reshape(n, tokens, dim))
 
     def _bias(self) -> Tensor:
-        """(heads, queries, keys)"""
+        """The relative position bias (heads, queries, keys)."""
         return self.relative_position_bias_table.t()[:, self.relative_position_index]
 
 
 @lru_cache(maxsize=8)
 def _edge_masks(window: int, shift: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What is added to the logits in the last row and in the last column of shifted windows, where
-    the shift brought opposite edges of the map together: (window², window²) float32, −100 where
-    query and key come from different edges, else 0."""
+    """The masks of the last row and of the last column of shifted windows.
+
+    These windows hold both of two opposite edges of the map. Each mask is (window², window²)
+    float32: −100 where query and key come from different edges, else 0. It is added to the logits.
+    """
     far = torch.arange(window, device=device) >= window - shift
     rows, cols = far.repeat_interleave(window), far.repeat(window)
     below, beside = (-100.0 * (a[:, None] ^ a) for a in (rows, cols))
@@ -91,36 +100,32 @@ def _edge_masks(window: int, shift: int, device: torch.device) -> tuple[Tensor, 
 
 
 def _edges(grid: Tensor) -> tuple[Tensor, Tensor]:
-    """The last row and column of shifted windows. grid: (heads, pictures, rows, columns, queries,
-    keys)."""
+    """Views of the last row and of the last column of windows.
+
+    grid: (heads, pictures, rows, columns, queries, keys).
+    """
     return grid[:, :, -1], grid[:, :, :, -1]
 
 
 def _mask_edges(logits: Tensor, window: int) -> None:
-    """In place."""
+    """Adds the masks to the logits, in place. logits: as `grid` in `_edges`."""
     masks = _edge_masks(window, window // 2, logits.device)
     for edge, mask in zip(_edges(logits), masks, strict=True):
         edge += mask.to(logits.dtype)
 
 
-def _drop_denormals(weights: Tensor) -> None:
-    """In place. What is left of a weight under the mask, exp(−100), is one of the smallest floats,
-    with which CPUs take up to a hundred times as long."""
-    for edge in _edges(weights):
-        torch.threshold_(edge, 1e-30, 0)
-
-
 def _softmax(logits: Tensor) -> Tensor:
-    """Along the last dimension. Rows shorter than a vector register of bfloat16 take less time by
-    way of float32."""
+    """Softmax along the last dimension."""
     if logits.dtype == torch.bfloat16 and logits.shape[-1] < 32:
-        return logits.softmax(-1, dtype=torch.float32).to(logits.dtype)
+        return cpu_kernels.softmax(logits)
     return logits.softmax(-1)
 
 
 def windowed_attention(x: Tensor, attn: WindowAttention, window: int, shift: int) -> Tensor:
-    """Shift, cut into windows, attend, put back. x: (B, H, W, C), H and W multiples of window;
-    shift: 0 or half a window."""
+    """Shifts the map, attends in its windows and shifts it back. x: (B, H, W, C), same out.
+
+    shift: 0 or half a window. Raises ValueError where H or W is not a multiple of `window`.
+    """
     _, H, W, _ = x.shape
     if H % window or W % window:
         raise ValueError(f"feature map {H}x{W} is not a multiple of the window {window}")
@@ -131,18 +136,14 @@ def windowed_attention(x: Tensor, attn: WindowAttention, window: int, shift: int
 
 
 def _roll(x: Tensor, shift: int) -> Tensor:
-    """x (B, H, W, C), its first `shift` rows and columns moved to the end (negative: back)."""
+    """x (B, H, W, C) with its first `shift` rows and columns moved to the end; negative: back."""
     if torch.is_grad_enabled():
         return torch.roll(x, (-shift, -shift), (1, 2))
-    rolled = torch.empty_like(x)  # written once; torch.roll goes over it twice
-    pieces = (slice(-shift), slice(shift, None)), (slice(-shift, None), slice(shift))
-    for (rows, from_rows), (cols, from_cols) in product(pieces, repeat=2):
-        rolled[:, rows, cols] = x[:, from_rows, from_cols]
-    return rolled
+    return cpu_kernels.roll(x, shift)
 
 
 class ResidualUnit(nn.Module):
-    """GELU(x + bottleneck(x)) with a 1×1, 3×3, 1×1 bottleneck at half width."""
+    """GELU(x + bottleneck(x)), with a bottleneck of 1×1, 3×3, 1×1 convolutions at half width."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -169,10 +170,11 @@ class ShiftedWindowAttention(nn.Module):
 
 
 class WindowAttentionModule(nn.Module):
-    """The paper's plug-in block (WAM, Fig. 4): x + a(x)·sigmoid(b(x)), b with window attention.
+    """The plug-in module of the paper (WAM, Fig. 4): x + a(x)·sigmoid(b(x)), b with window
+    attention.
 
-    x: (B, dim, H, W) with H and W multiples of `window`; returns the same shape. Usable on its own:
-    `WindowAttentionModule(192)` is the block of the published WACNN at ¼ resolution.
+    x: (B, dim, H, W), H and W multiples of `window`; same shape out. It is usable on its own:
+    `WindowAttentionModule(192)` is the module of the published WACNN at ¼ resolution.
     """
 
     def __init__(self, dim: int, window: int = 8, heads: int = 8, units: int = 3) -> None:

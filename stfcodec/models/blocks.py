@@ -1,9 +1,8 @@
-"""What the lite models are built of: residual blocks, each a norm and a mixer of positions, then a
-norm and an MLP; scales that depend on quality; shuffles.
+"""Building blocks of the lite models: residual blocks, scales that depend on quality, shuffles.
 
-Maps are (B, H, W, C). Every layer computes in the precision of the map that it is given, whatever
-its own weights are stored in. Last layers of branches start at zero, so that a block starts as the
-identity.
+Maps are (B, H, W, C). Every layer computes in the precision of its input, whatever the precision of
+its stored weights. The last layer of each residual branch starts at zero, so that a block starts as
+the identity.
 """
 
 from __future__ import annotations
@@ -18,11 +17,14 @@ from stfcodec.models.attention import WindowAttention, windowed_attention
 from stfcodec.models.layers import Linear
 from stfcodec.models.registry import LAMBDAS
 
+_HEAD_CHANNELS = 32
+"""Channels per attention head, which suits the matrix units of CPUs and GPUs."""
+
 
 class Convolution(nn.Conv2d):
-    """3×3 convolution of (B, H, W, C), padded with zeros, or with the map's own edge.
+    """3×3 convolution of (B, H, W, C), padded with zeros, or by replication where `edges` is set.
 
-    Transforms have edges: what is flat up to the border of a picture then stays flat.
+    The transforms replicate, so that an area that is flat up to the border of a picture stays flat.
     """
 
     def __init__(
@@ -56,16 +58,20 @@ class Norm(nn.LayerNorm):
 
 
 def at_quality(table: Tensor, quality: Tensor) -> Tensor:
-    """Rows of table (Q, C) at fractional qualities (B,) in 1…Q: linear between neighbours."""
+    """A table (Q, C) of values at whole qualities, linearly interpolated at fractional ones.
+
+    quality: (B,) in 1…Q. Returns (B, C).
+    """
     position = quality.to(table.dtype) - 1
     lower = position.floor().long().clamp(0, table.shape[0] - 2)
     return torch.lerp(table[lower], table[lower + 1], (position - lower)[:, None])
 
 
 class QualityScale(nn.Module):
-    """Channels times factors of their own at each quality, geometric between neighbours.
+    """Multiplies each channel by a learned factor of each quality, geometrically interpolated.
 
-    x: (B, H, W, dim), quality: (B,) in 1…Q; same out. (Cui et al., CVPR 2021, who scale y.)
+    x: (B, H, W, dim), quality: (B,) in 1…6; same shape out. After Cui et al. (CVPR 2021), who scale
+    y.
     """
 
     def __init__(self, dim: int) -> None:
@@ -90,20 +96,16 @@ class DepthwiseMixer(nn.Module):
 
 
 class AttentionMixer(nn.Module):
-    """Attention in windows, which lie shifted by `shift` (Swin, §3.2)."""
+    """Attention in windows that are shifted by `shift` positions (Swin, §3.2)."""
 
     def __init__(self, dim: int, window: int, shift: int = 0) -> None:
         super().__init__()
         self.window, self.shift = window, shift
-        self.attn = WindowAttention(dim, window, dim // _HEAD)
+        self.attn = WindowAttention(dim, window, dim // _HEAD_CHANNELS)
         zeroed(self.attn.proj)
 
     def forward(self, x: Tensor) -> Tensor:
         return windowed_attention(x, self.attn, self.window, self.shift)
-
-
-_HEAD = 32
-"""Channels of an attention head: what matrix units take at a time."""
 
 
 class Mlp(nn.Module):
@@ -131,7 +133,7 @@ class Residual(nn.Module):
 
 
 def block(dim: int, mixer: nn.Module) -> nn.Sequential:
-    """What a transformer has in each layer, whatever mixes the positions."""
+    """One layer of a transformer: residual mixer of positions, then residual MLP."""
     return nn.Sequential(Residual(dim, mixer), Residual(dim, Mlp(dim)))
 
 
@@ -139,7 +141,7 @@ _L = TypeVar("_L", nn.Linear, Convolution)
 
 
 def zeroed(layer: _L) -> _L:
-    """The layer, with weights and bias 0."""
+    """The layer itself, with weights and bias set to 0."""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -147,7 +149,7 @@ def zeroed(layer: _L) -> _L:
 
 
 def shuffle(x: Tensor, r: int) -> Tensor:
-    """(B, H, W, r·r·C) -> (B, r·H, r·W, C); the r·r positions vary slowest, row by row."""
+    """(B, H, W, r·r·C) -> (B, r·H, r·W, C). The r·r positions vary slowest, in row-major order."""
     B, H, W, _ = x.shape
     return x.view(B, H, W, r, r, -1).transpose(2, 3).reshape(B, r * H, r * W, -1)
 

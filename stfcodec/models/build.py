@@ -1,4 +1,4 @@
-"""From a registry entry to a network."""
+"""From an entry of `registry.py` to a network."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from stfcodec.models.wacnn import WACNN
 
 
 def build(info: ModelInfo) -> CompressionModel:
-    """The architecture alone, with initial weights and without coding tables, in float32 whatever
-    the default dtype is."""
+    """The network of a model with initial weights, without coding tables.
+
+    It is in float32, whatever torch's default dtype is.
+    """
     return _network(info).to(torch.float32)
 
 

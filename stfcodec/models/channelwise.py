@@ -1,5 +1,7 @@
 """The entropy model of the published networks: hyper-prior and channel-wise autoregressive context.
 
+`wacnn.py` and `stf.py` add the transforms.
+
 Source: Minnen & Singh, "Channel-wise autoregressive entropy models" (ICIP 2020), as used by the
 paper (§3.4).
 """
@@ -9,31 +11,38 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stfcodec.models.base import Code, CompressionModel, noisy
-from stfcodec.models.integer import NETWORKS, IntegerEntropy
+from stfcodec.models.base import CompressionModel
+from stfcodec.models.coding import SymbolCoder
+from stfcodec.models.integer_entropy import REPLACED_NETWORKS, IntegerEntropy
 from stfcodec.models.layers import conv3x3, subpel3x3
-from stfcodec.models.priors import EntropyBottleneck, ste_round
+from stfcodec.models.priors import EntropyBottleneck, add_uniform_noise, ste_round
 from stfcodec.models.registry import MAX_QUALITY, EntropyWidths
 
 ENTROPY_PARTS = frozenset({
     "h_a", "h_mean_s", "h_scale_s", "cc_mean_transforms", "cc_scale_transforms", "lrp_transforms",
     "entropy_bottleneck", "gaussian_conditional", "integer",
 })  # fmt: skip
+"""Names of the submodules that are no transforms."""
 
 
 def _context_transforms(widths: EntropyWidths, own_slices: int = 0) -> nn.ModuleList:
-    """One per slice: from y's channels and the decoded slices it sees to one slice's channels,
-    by 3×3 convolutions with GELU between them. `own_slices`: whether it sees its own slice too."""
+    """One network per slice, of 3×3 convolutions with GELU between them.
+
+    Its input is a hyper-synthesis output (the channels of y) and the slice's support, the decoded
+    slices that it is predicted from. Its output has the channels of one slice. own_slices: 1 where
+    the slice itself is an input too.
+    """
     channels = widths.latents // widths.slices
     transforms = nn.ModuleList()
     for i in range(widths.slices):
-        seen = min(i, widths.support) + own_slices
+        inputs = min(i, widths.support) + own_slices
         layers: list[nn.Module] = []
-        for a, b in pairwise((widths.latents + channels * seen, *widths.context, channels)):
+        for a, b in pairwise((widths.latents + channels * inputs, *widths.context, channels)):
             layers += [conv3x3(a, b), nn.GELU()]
         transforms.append(nn.Sequential(*layers[:-1]))
     return transforms
@@ -60,9 +69,9 @@ def _hyper_synthesis(w: tuple[int, ...]) -> nn.Sequential:
 
 
 class ChannelwiseModel(CompressionModel):
-    """Transforms (in subclasses) around the channel-wise entropy model."""
+    """The channel-wise entropy model. Subclasses add the transforms."""
 
-    integer_replaces = NETWORKS
+    integer_replaces = REPLACED_NETWORKS
 
     def __init__(self, widths: EntropyWidths) -> None:
         super().__init__()
@@ -88,8 +97,7 @@ class ChannelwiseModel(CompressionModel):
 
     @abstractmethod
     def precise_layers(self) -> tuple[nn.Module, ...]:
-        """The layers that need more than bfloat16's 8 bits, those that read or write pixels among
-        them."""
+        """The layers that stay in float32, those that read or write pixels among them."""
 
     def set_precision(self, precision: torch.dtype) -> None:
         self.precision = precision
@@ -101,32 +109,35 @@ class ChannelwiseModel(CompressionModel):
 
     @property
     def _is_float(self) -> bool:
-        """Training lowers by autocast."""
+        """Whether the transforms' weights are float32. Training in bfloat16 uses autocast."""
         return self.training or self.precision == torch.float32
 
-    def _lower(self, x: Tensor) -> Tensor:
-        """x as the inner layers of the transforms want it."""
+    def cast_inner(self, x: Tensor) -> Tensor:
+        """x in the precision of the inner layers of the transforms."""
         return x if self._is_float else x.to(self.precision)
 
-    def _raise(self, x: Tensor) -> Tensor:
-        """x as `precise_layers` want it."""
+    def cast_precise(self, x: Tensor) -> Tensor:
+        """x in the precision of `precise_layers`."""
         return x if self._is_float else x.float()
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
-        # Strides choose a convolution's algorithm and so its last bits: they are always the same.
+        # The memory layout decides the algorithm of a convolution, and so its last bits.
         y = y.contiguous(memory_format=torch.channels_last)
-        return self.h_a(self._lower(y)).float()
+        return self.h_a(self.cast_inner(y)).float()
 
     # ------------------------------------------------------------------ the slice loop
 
-    def _decode_slices(self, z_hat: Tensor, code: Code) -> Tensor:
-        """ŷ (B, M, h, w) from ẑ. `code(slice, mean, scale)` returns that slice before LRP."""
+    def _decode_slices(
+        self, z_hat: Tensor, code: Callable[[int, Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """ŷ (B, M, h, w) from ẑ. `code(i, mean, scale)` returns slice i of ŷ before the latent
+        residual prediction (LRP)."""
         means, scales = self.h_mean_s(z_hat), self.h_scale_s(z_hat)
         decoded: list[Tensor] = []
         for i in range(self.slices):
-            seen = decoded[: self.support]
-            mean_support = torch.cat([means, *seen], 1)
-            scale_support = torch.cat([scales, *seen], 1)
+            support = decoded[: self.support]
+            mean_support = torch.cat([means, *support], 1)
+            scale_support = torch.cat([scales, *support], 1)
             mean = self.cc_mean_transforms[i](mean_support)
             scale = self.cc_scale_transforms[i](scale_support)
             y_hat = code(i, mean, scale)
@@ -138,9 +149,9 @@ class ChannelwiseModel(CompressionModel):
         one = torch.ones(1, 1, 1, 1, device=y.device, dtype=torch.float32)
         return one, one
 
-    def forward(self, x: Tensor, quality: Tensor | float = MAX_QUALITY) -> dict:
-        lowers = self.training and self.precision == torch.bfloat16
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=lowers):
+    def forward(self, x: Tensor, quality: Tensor | float = MAX_QUALITY) -> dict[str, Any]:
+        autocast = self.training and self.precision == torch.bfloat16
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=autocast):
             return super().forward(x, quality)
 
     def estimate(
@@ -149,19 +160,19 @@ class ChannelwiseModel(CompressionModel):
         quality: Tensor | float,
         rounding: Callable[[Tensor], Tensor] = ste_round,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        # Under autocast only the transforms run in low precision: rounding needs y's last bits.
+        # Only the transforms run under autocast: rounding needs the last bits of y.
         with torch.autocast(y.device.type, enabled=False):
             z = self.hyper_analysis(y)
             medians = self.entropy_bottleneck.medians()
             z_hat = ste_round(z - medians) + medians
-            z_seen = noisy(z) if self.training else z_hat
-            z_likelihoods = self.entropy_bottleneck.likelihood(z_seen)
+            z_tilde = add_uniform_noise(z) if self.training else z_hat
+            z_likelihoods = self.entropy_bottleneck.likelihood(z_tilde)
             y_likelihoods: list[Tensor] = []
             targets = self.passes(y)
 
             def code(i: int, mean: Tensor, scale: Tensor) -> Tensor:
                 rounded = rounding(targets[i] - mean)
-                residual = noisy(targets[i]) - mean if self.training else rounded
+                residual = add_uniform_noise(targets[i]) - mean if self.training else rounded
                 y_likelihoods.append(self.gaussian_conditional.likelihood(residual, scale))
                 return rounded + mean
 
@@ -173,11 +184,11 @@ class ChannelwiseModel(CompressionModel):
     def passes(self, y: Tensor) -> Sequence[Tensor]:
         return y.chunk(self.slices, 1)
 
-    def decode_symbols(self, z_symbols: Tensor, quality: float, code: Code) -> Tensor:
+    def decode_symbols(self, z_symbols: Tensor, quality: float, code: SymbolCoder) -> Tensor:
         if self.integer is not None:
             return self.integer.decode_slices(z_symbols, code)
 
         def code_float(i: int, mean: Tensor, scale: Tensor) -> Tensor:
-            return code(i, mean, self.gaussian_conditional.indexes(scale)) + mean
+            return code(i, mean, self.gaussian_conditional.levels_of(scale)) + mean
 
         return self._decode_slices(z_symbols + self.entropy_bottleneck.medians(), code_float)

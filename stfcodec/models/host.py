@@ -1,8 +1,8 @@
-"""What a host program has set in torch, kept from coding.
+"""Isolation from a host program's torch settings, so that the library codes alike in any program.
 
-Modes that belong to a thread (autocast, inference mode, gradients off, a default device) are left
-for as long as a call lasts. Settings that belong to the process are not touched: nothing here goes
-by the default dtype, and what is exact is chosen anew for each float32 precision (`precision`).
+Settings of a thread (autocast, inference mode, disabled gradients, a default device) are suspended
+for the time of a call. Settings of the process stay as they are: no code depends on the default
+dtype, and the backend for exact sums is chosen anew for each `float32_precision`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """Inside, this thread's torch is as in a process that has set nothing. Also a decorator."""
+    """Suspends this thread's torch settings: inside, torch has its defaults. Also a decorator."""
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(True))
@@ -26,9 +26,12 @@ def plain_torch() -> Iterator[None]:
         yield
 
 
-def precision() -> tuple[str, ...]:
-    """How float32 products are computed in this process now: part of the key of whatever was
-    tested for exactness."""
+def float32_precision() -> tuple[str, ...]:
+    """The current settings of this process for float32 products.
+
+    A result of a test for exactness holds for these settings only, so they are part of its cache
+    key.
+    """
     found = []
     for backend in (torch.backends, torch.backends.mkldnn, torch.backends.cuda):
         for owner in (backend, *(getattr(backend, n, None) for n in ("conv", "matmul"))):
@@ -36,6 +39,6 @@ def precision() -> tuple[str, ...]:
             found.append(str(value))
     try:
         found.append(torch.get_float32_matmul_precision())
-    except RuntimeError:  # set in two ways that contradict each other
+    except RuntimeError:  # two settings contradict each other
         found.append("mixed")
     return tuple(found)

@@ -1,15 +1,16 @@
-"""Ways to convolve integers exactly, of which each machine takes the quickest that it has.
+"""Backends: ways to compute the exact sums of an integer convolution.
 
-A sum is exact in any order, with any number of threads and in any memory layout, as long as no
-partial sum outgrows what carries it; `integer.IntegerConv.prove` shows that for every output
-channel. All backends give the same integers. Feature maps are (B, H, W, C) in this file.
+A sum of integers is exact in any order, with any number of threads and in any memory layout, as
+long as no partial sum outgrows the number type; `integer_layers.IntegerConv.prove` shows that for
+every output channel. So all backends give the same integers, and each machine takes the quickest
+that it has (`best_backend`). Feature maps are (B, H, W, C).
 """
 
 from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import ClassVar, NamedTuple
@@ -18,107 +19,113 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stfcodec.models.host import precision
+from stfcodec.models.host import float32_precision
 
 BOUND = 1 << 24
-"""float32 holds every integer up to here, and so every partial sum below it."""
+"""float32 holds every integer up to this one, so every partial sum below it is exact."""
 
 MAX_REACH = 8
+"""The largest reach of a channel, see `Kernel.reach`."""
 
 CPU = torch.device("cpu")
 
 
 class Kernel(NamedTuple):
-    """What a backend convolves with; O output and C input channels.
+    """A 3×3 convolution of integers with O output and C input channels.
 
-    Sums come out times `factor`, powers of two, which changes no digit of them.
+    A complete sum is (Σ weight · a + bias) · factor. The factors are powers of two, so multiplying
+    by them changes only the exponent of a sum.
     """
 
     weight: Tensor
     """(O, C, 3, 3) int8."""
     factor: Tensor
-    """(O,) float32."""
+    """(O,) float32, powers of two."""
     reach: Tensor
-    """(C,) int64: activations are −128·r…127·r."""
+    """(C,) int64, 1…MAX_REACH: activations of a channel with reach r are −128·r…127·r."""
     zero: Tensor
-    """(C,) float32: what pads the map."""
+    """(C,) float32: the zero points, with which the map is padded."""
     bias: Tensor
-    """(O,) float32 integers, added to the sums before the factor."""
+    """(O,) float32 integers."""
 
     def columns(self, inputs: slice) -> Kernel:
-        """The part that looks at some of the input channels."""
+        """The kernel of some of the input channels."""
         return self._replace(
             weight=self.weight[:, inputs], reach=self.reach[inputs], zero=self.zero[inputs]
         )
 
-    @property
-    def offset(self) -> Tensor:
-        """(O,): the bias as it is in what comes out."""
-        return self.bias * self.factor
+    @staticmethod
+    def stack(kernels: Sequence[Kernel]) -> Kernel:
+        """One kernel with all output channels of kernels that have the same input."""
+        return kernels[0]._replace(
+            weight=torch.cat([k.weight for k in kernels]),
+            factor=torch.cat([k.factor for k in kernels]),
+            bias=torch.cat([k.bias for k in kernels]),
+        )
 
 
-Convolution = Callable[[Tensor], Tensor]
-"""a (B, H, W, C), int8 or carried in float32 -> sums (B, H, W, O)."""
+SumFunction = Callable[[Tensor], Tensor]
+"""Makes sums (B, H, W, O), of activations (B, H, W, C) or of partial sums (B, H, W, O)."""
 
 
 class Backend(ABC):
-    """One way to make sums."""
+    """One way to compute sums."""
 
-    entries: ClassVar[torch.dtype]
-    """What it wants activations in."""
-
-    @abstractmethod
-    def partial(self, kernel: Kernel) -> Convolution:
-        """Sums without bias, in a type of the backend's own: those of several parts of a kernel
-        may be added up."""
+    activation_dtype: ClassVar[torch.dtype]
+    """The type of activations that spares the backend a conversion; others are converted."""
 
     @abstractmethod
-    def finish(self, kernel: Kernel) -> Callable[[Tensor], Tensor]:
-        """From what `partial` gave, added up, to (sums + bias) · factor in float32. What comes in
-        may be overwritten."""
+    def make_partial_convolution(self, kernel: Kernel) -> SumFunction:
+        """A function from activations to partial sums: without bias, in a number type of the
+        backend's own. Partial sums over several groups of input channels may be added up."""
 
-    def prepare(self, kernel: Kernel) -> Convolution:
-        """Both in one: a -> (sums + bias) · factor in float32."""
-        partial, finish = self.partial(kernel), self.finish(kernel)
-        return lambda a: finish(partial(a))
+    @abstractmethod
+    def make_finish(self, kernel: Kernel) -> SumFunction:
+        """A function from added-up partial sums, which it may overwrite, to complete sums in
+        float32."""
+
+    def make_convolution(self, kernel: Kernel) -> SumFunction:
+        """A function from activations to complete sums in float32."""
+        convolve, finish = self.make_partial_convolution(kernel), self.make_finish(kernel)
+        return lambda a: finish(convolve(a))
 
 
 class FloatBackend(Backend):
-    """Integers in float32 convolutions: exact below BOUND on every CPU.
+    """float32 convolutions: exact below BOUND on every CPU.
 
-    Not for CUDA, where TF32, Winograd's algorithm or a Fourier transform may stand for a
-    convolution.
+    Not for CUDA, where TF32, Winograd's algorithm or a Fourier transform may replace the sums.
     """
 
-    entries = torch.float32
+    activation_dtype = torch.float32
 
-    def partial(self, kernel: Kernel) -> Convolution:
-        return self._convolution(kernel, torch.zeros_like(kernel.bias))
+    def make_partial_convolution(self, kernel: Kernel) -> SumFunction:
+        return self._make(kernel, torch.zeros_like(kernel.bias))
 
-    def finish(self, kernel: Kernel) -> Callable[[Tensor], Tensor]:
-        offset = kernel.offset
-        return lambda sums: sums.add_(offset)
+    def make_finish(self, kernel: Kernel) -> SumFunction:
+        bias = kernel.bias * kernel.factor
+        return lambda sums: sums.add_(bias)
 
-    def prepare(self, kernel: Kernel) -> Convolution:
-        return self._convolution(kernel, kernel.offset)
+    def make_convolution(self, kernel: Kernel) -> SumFunction:
+        return self._make(kernel, kernel.bias * kernel.factor)
 
     @staticmethod
-    def _convolution(kernel: Kernel, offset: Tensor) -> Convolution:
-        framed = bool(kernel.zero.any())  # a frame of zeros the convolution makes, without a copy
+    def _make(kernel: Kernel, bias: Tensor) -> SumFunction:
         weight = kernel.weight * kernel.factor[:, None, None, None]
-        convolution = _Convolution(weight, offset, padding=0 if framed else 1)
+        # conv2d pads with zeros itself; other zero points need a padded copy of the map.
+        copies = bool(kernel.zero.any())
+        convolution = _PackedConvolution(weight, bias, padding=0 if copies else 1)
 
         def convolve(a: Tensor) -> Tensor:
-            a = _pad(a, kernel.zero, torch.float32) if framed else a.float()
+            a = _pad(a, kernel.zero, torch.float32) if copies else a.float()
             sums = convolution(a.permute(0, 3, 1, 2))
             return sums.permute(0, 2, 3, 1).contiguous()
 
         return convolve
 
 
-class _Convolution:
-    """F.conv2d in float32 whose weights are brought into oneDNN's order once, not at each call,
-    where torch lets us."""
+class _PackedConvolution:
+    """F.conv2d in float32, with weights that are brought into oneDNN's order only once, if the
+    version of torch offers that."""
 
     def __init__(self, weight: Tensor, bias: Tensor, padding: int) -> None:
         self.weight, self.bias = weight.contiguous(memory_format=torch.channels_last), bias
@@ -134,72 +141,75 @@ class _Convolution:
             run = torch.ops.mkldnn._convolution_pointwise
             return run(x, self.packed, self.bias, *self.layout, "none", [], "")
         padding, stride, dilation, groups = self.layout
-        with torch.autocast("cpu", enabled=False):  # it may be on in the program around us
+        with torch.autocast("cpu", enabled=False):  # the calling program may have enabled it
             return F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
 
 
 class Int8Backend(Backend):
-    """int8 matrix products with int32 sums on unfolded feature maps; quick with VNNI.
+    """int8 matrix products of unfolded maps with int32 sums: quick with VNNI instructions.
 
-    A channel that reaches r times beyond int8 is cut into r summands that do not, all with the
-    channel's weights. `aligned`: zeros fill rows to multiples of 8 and their number to 17 or more,
-    as CUDA's product demands; it takes columns by the 8 too, and every model's widths are such.
+    A channel of reach r is split into r summands within int8, each with the channel's weights.
+    `aligned`: CUDA's product demands at least 17 matrix rows, row lengths in multiples of 8, which
+    are filled with zeros, and output channels in multiples of 8, which all models have.
     """
 
-    entries = torch.int8
+    activation_dtype = torch.int8
 
     def __init__(self, aligned: bool = False) -> None:
         self.aligned = aligned
 
-    def partial(self, kernel: Kernel) -> Convolution:
+    def make_partial_convolution(self, kernel: Kernel) -> SumFunction:
         weight, reach = kernel.weight, kernel.reach
-        # Channels that reach more than r times as far; each list's places in the one before.
-        lists = [torch.nonzero(reach > r).flatten() for r in range(int(reach.max()))]
-        places = [torch.searchsorted(a, b) for a, b in pairwise(lists)]
-        summands = torch.cat([weight[:, channels] for channels in lists], 1)
-        columns = summands.permute(0, 2, 3, 1).reshape(len(weight), -1)
+        # Summand s has the channels of a reach above s; its positions count within summand s − 1.
+        channels = [torch.nonzero(reach > s).flatten() for s in range(int(reach.max()))]
+        positions = [torch.searchsorted(a, b) for a, b in pairwise(channels)]
+        summands = torch.cat([weight[:, c] for c in channels], 1)
+        matrix = summands.permute(0, 2, 3, 1).reshape(len(weight), -1)
         if self.aligned:
-            columns = F.pad(columns, (0, -columns.shape[1] % 8))
-        columns = columns.contiguous().t()
+            matrix = F.pad(matrix, (0, -matrix.shape[1] % 8))
+        matrix = matrix.contiguous().t()
         zero = F.pad(kernel.zero, (0, summands.shape[1] - len(kernel.zero)))
 
         def convolve(a: Tensor) -> Tensor:
-            a = _cut(a, places) if places else a
+            a = _split(a, positions) if positions else a
             B, H, W, _ = a.shape
-            sums = torch._int_mm(self._rows(_pad(a, zero, torch.int8)), columns)
+            sums = torch._int_mm(self._unfold(_pad(a, zero, torch.int8)), matrix)
             return sums[: B * H * W].view(B, H, W, -1)
 
         return convolve
 
-    def finish(self, kernel: Kernel) -> Callable[[Tensor], Tensor]:
-        factor, offset = kernel.factor, kernel.offset
-        return lambda sums: torch.addcmul(offset, sums.float(), factor)
+    def make_finish(self, kernel: Kernel) -> SumFunction:
+        factor, bias = kernel.factor, kernel.bias * kernel.factor
+        return lambda sums: torch.addcmul(bias, sums.float(), factor)
 
-    def _rows(self, padded: Tensor) -> Tensor:
-        """Each position's neighbourhood, side by side: (B, H + 2, W + 2, C) -> (B·H·W, 9·C)."""
+    def _unfold(self, padded: Tensor) -> Tensor:
+        """The 3×3 neighbourhood of each position: (B, H + 2, W + 2, C) -> (B·H·W, 9·C)."""
         B, H, W, C = padded.shape[0], padded.shape[1] - 2, padded.shape[2] - 2, padded.shape[3]
         s = padded.stride()
-        # Three neighbours in a row lie side by side in memory.
+        # Horizontal neighbours are adjacent in memory: three of them are one run of 3·C.
         windows = padded.as_strided((B, H, W, 3, 3 * C), (s[0], s[1], s[2], s[1], 1))
-        rows = windows.reshape(B * H * W, 9 * C)
+        matrix = windows.reshape(B * H * W, 9 * C)
         if self.aligned:
-            rows = F.pad(rows, (0, -rows.shape[1] % 8, 0, max(0, 17 - rows.shape[0])))
-        # On a map one position wide the rows would overlap in memory: the product gets them wrong.
-        return rows.contiguous()
+            matrix = F.pad(matrix, (0, -matrix.shape[1] % 8, 0, max(0, 17 - matrix.shape[0])))
+        # On a map one position wide, reshape gives rows that overlap; _int_mm gets those wrong.
+        return matrix.contiguous()
 
 
-def _cut(a: Tensor, places: list[Tensor]) -> Tensor:
-    """a as summands within int8: all channels, then, as often as there are `places`, what is left
-    of those at these places among the last."""
+def _split(a: Tensor, positions: list[Tensor]) -> Tensor:
+    """a (B, H, W, C) as summands within int8, along the channels.
+
+    The first summand is all channels, clamped. Each further one is what remains of those channels
+    of the summand before it that `positions` names.
+    """
     summands = [a.clamp(-128, 127)]
-    for further in places:
-        a = (a - summands[-1]).index_select(3, further)
+    for p in positions:
+        a = (a - summands[-1]).index_select(3, p)
         summands.append(a.clamp(-128, 127))
     return torch.cat(summands, 3)
 
 
 def _pad(a: Tensor, zero: Tensor, dtype: torch.dtype) -> Tensor:
-    """A frame of zero points, one pixel wide, around a (B, H, W, C)."""
+    """a (B, H, W, C) with a border of zero points (C,), one position wide."""
     B, H, W, C = a.shape
     padded = zero.to(dtype).expand(B, H + 2, W + 2, C).contiguous()
     padded[:, 1:-1, 1:-1] = a
@@ -207,12 +217,14 @@ def _pad(a: Tensor, zero: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class ReferenceBackend(Backend):
-    """float64 matrix products, exact to 2⁵³ in any order: slow, and right wherever there is
-    IEEE 754. TF32 and autocast leave float64 alone."""
+    """float64 matrix products of unfolded maps: slow, and right wherever there is IEEE 754.
 
-    entries = torch.int8
+    float64 holds integers to 2⁵³; TF32 and autocast do not affect it.
+    """
 
-    def partial(self, kernel: Kernel) -> Convolution:
+    activation_dtype = torch.int8
+
+    def make_partial_convolution(self, kernel: Kernel) -> SumFunction:
         weight = kernel.weight.flatten(1).double()
 
         def convolve(a: Tensor) -> Tensor:
@@ -222,15 +234,15 @@ class ReferenceBackend(Backend):
 
         return convolve
 
-    def finish(self, kernel: Kernel) -> Callable[[Tensor], Tensor]:
+    def make_finish(self, kernel: Kernel) -> SumFunction:
         return lambda sums: ((sums + kernel.bias) * kernel.factor).float()
 
 
 def _is_exact(backend: Backend, device: torch.device) -> bool:
-    """Whether the backend passes a test there with the extremes of weights and activations.
+    """Whether the backend's sums of extreme weights and activations are right on the device.
 
-    Finds fast convolutions that are no plain sums, int8 instructions that saturate, and inputs
-    that are rounded. The sums stay below BOUND.
+    The test finds fast convolutions that are no plain sums, int8 instructions that saturate, and
+    inputs that are rounded. Its sums stay below BOUND.
     """
     generator = torch.Generator().manual_seed(0)
     weight = torch.randint(-127, 128, (32, 72, 3, 3), generator=generator).to(torch.int8)
@@ -246,15 +258,15 @@ def _is_exact(backend: Backend, device: torch.device) -> bool:
     parts = weight, factor, reach, torch.full((72,), -128.0, dtype=torch.float32), bias
     kernel, a = Kernel(*(t.to(device) for t in parts)), a.float().to(device)
     try:
-        sums = backend.prepare(kernel)(a)
+        sums = backend.make_convolution(kernel)(a)
     except (RuntimeError, AttributeError):
         return False
-    return torch.equal(sums, ReferenceBackend().prepare(kernel)(a))
+    return torch.equal(sums, ReferenceBackend().make_convolution(kernel)(a))
 
 
 def best_backend(device: torch.device = CPU) -> Backend:
-    """The quickest backend that is exact there, as float32 products are computed now."""
-    return _best_backend(device, precision())
+    """The quickest backend that is exact on the device under torch's present precision settings."""
+    return _best_backend(device, float32_precision())
 
 
 @cache
@@ -262,11 +274,11 @@ def _best_backend(device: torch.device, _: tuple[str, ...]) -> Backend:
     backends: list[Backend] = [Int8Backend(aligned=True)]
     if device.type == "cpu":
         backends = [Int8Backend(), FloatBackend()] if _cpu_has_int8() else [FloatBackend()]
-    exact = (c for c in backends if _is_exact(c, device))
+    exact = (backend for backend in backends if _is_exact(backend, device))
     return next(exact, ReferenceBackend())
 
 
 def _cpu_has_int8() -> bool:
-    """Whether torch reports instructions for int8 products."""
+    """Whether torch reports CPU instructions for int8 products."""
     names = ("_is_avx512_vnni_supported", "_is_vnni_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, bool)() for name in names)

@@ -1,5 +1,8 @@
-"""What integers cost: bits and PSNR with the integer form of the entropy networks against the float
-one."""
+"""The cost of integer arithmetic: bits and PSNR of the integer form against the float networks.
+
+Both code the same latents, each is decoded from its own symbols, and CDF tables count the bits.
+Pictures are uint8 (H, W, 3), sides multiples of 64.
+"""
 
 from __future__ import annotations
 
@@ -13,61 +16,67 @@ from torch import Tensor, nn
 
 from stfcodec.entropy.tables import CdfTables
 from stfcodec.metrics import bd_rate, psnr
-from stfcodec.models.base import Code, CompressionModel
+from stfcodec.models.base import CompressionModel
+from stfcodec.models.coding import SymbolCoder, channel_indexes, flat
 
 
-class Rates(NamedTuple):
-    """Bits of one picture's symbols, z and y together, as its CDF tables count them."""
+class Bits(NamedTuple):
+    """Bits of the symbols of z and y of one picture, with either form of the entropy networks."""
 
     floating: float
     integer: float
 
 
 class Point(NamedTuple):
-    """Bits per pixel as the CDF tables count them, and PSNR in dB."""
+    """One point of a rate-distortion curve: bits per pixel, and PSNR in dB."""
 
     bpp: float
     psnr: float
 
 
 @torch.inference_mode()
-def rates(model: CompressionModel, y: Tensor, quality: float) -> Rates:
-    """Codes y (1, M, h, w) with both forms of the same weights, and counts."""
-    if model.integer is None:
-        raise ValueError("the model has no integer form")
+def compare_bits(model: CompressionModel, y: Tensor, quality: float) -> Bits:
+    """The bits of y (1, M, h, w) with both forms of the entropy networks.
+
+    Raises ValueError where the model has no integer form.
+    """
+    forms = _both_forms(model)
     tables = (model.gaussian_conditional.tables,)
-    return Rates(
-        *(count_bits(model, form, y, quality, tables)[0][0] for form in (None, model.integer))
-    )
+    return Bits(*(count_bits(model, form, y, quality, tables)[0][0] for form in forms))
 
 
 @torch.inference_mode()
 def curves(
     model: CompressionModel, pictures: Sequence[np.ndarray], qualities: Sequence[float]
 ) -> tuple[list[Point], list[Point]]:
-    """The float and the integer form, each decoded from its own symbols: one point a quality.
+    """Rate-distortion curves of the float networks and of the integer form, one point per quality.
 
-    pictures: uint8 (H, W, 3), sides multiples of 64.
+    A point is the mean over the pictures. Raises ValueError where the model has no integer form.
     """
-    if model.integer is None:
-        raise ValueError("the model has no integer form")
-    forms = (None, model.integer)
-    found: tuple[list[list[Point]], ...] = tuple([[] for _ in qualities] for _ in forms)
+    forms = _both_forms(model)
+    points: tuple[list[list[Point]], ...] = tuple([[] for _ in qualities] for _ in forms)
     for pixels in pictures:
         for i, quality in enumerate(qualities):
             y = analyse(model, pixels, quality)
-            for form, columns in zip(forms, found, strict=True):
-                columns[i].append(_point(model, form, pixels, y, quality))
-    floating, integer = ([Point(*map(mean, zip(*c, strict=True))) for c in f] for f in found)
+            for form, of_form in zip(forms, points, strict=True):
+                of_form[i].append(_point(model, form, pixels, y, quality))
+    floating, integer = ([Point(*map(mean, zip(*c, strict=True))) for c in p] for p in points)
     return floating, integer
 
 
 def summary(floating: Sequence[Point], integer: Sequence[Point]) -> str:
-    """What integers cost, in words: bits, PSNR, and BD-rate where there are several qualities."""
+    """The differences in bits and PSNR in words, and BD-rate where there are several qualities."""
     bits = sum(p.bpp for p in integer) / sum(p.bpp for p in floating) - 1
     decibels = mean(p.psnr for p in integer) - mean(p.psnr for p in floating)
     text = f"integers against float {100 * bits:+.3f} % bits, {decibels:+.4f} dB"
     return text + (f", BD-rate {bd_rate(floating, integer):+.3f} %" if len(floating) > 1 else "")
+
+
+def _both_forms(model: CompressionModel) -> tuple[None, nn.Module]:
+    """The values of `model.integer` for the float networks and for the integer form."""
+    if model.integer is None:
+        raise ValueError("the model has no integer form")
+    return None, model.integer
 
 
 def _point(
@@ -85,7 +94,7 @@ def _point(
 
 @torch.inference_mode()
 def analyse(model: CompressionModel, pixels: np.ndarray, quality: float) -> Tensor:
-    """y (1, M, H/16, W/16) of uint8 (H, W, 3), sides multiples of 64."""
+    """The latents y (1, M, H/16, W/16) of a picture."""
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
     return model.analysis(x, quality)
 
@@ -97,16 +106,19 @@ def count_bits(
     quality: float,
     tables: Sequence[CdfTables],
 ) -> tuple[np.ndarray, Tensor]:
-    """Bits of the symbols of y and z with each of these tables for y, and ŷ before the inverse
-    gain."""
-    z, targets = model.targets(y, quality)
-    channels = torch.arange(z.shape[1])[:, None, None].expand(z.shape)
-    bits = np.full(len(tables), _bits(model.entropy_bottleneck.tables, z, channels))
+    """Bits of the symbols of z and y, and ŷ (1, M, h, w) before the inverse gain.
 
-    def code(i: int, mean: Tensor, index: Tensor) -> Tensor:
+    form: the integer form, or None for the float networks. y: (1, M, h, w). tables: alternatives
+    for y; the bits are one number for each.
+    """
+    z, targets = model.targets(y, quality)
+    z_bits = model.entropy_bottleneck.tables.cost(flat(z), channel_indexes(z.shape))
+    bits = np.full(len(tables), z_bits)
+
+    def code(i: int, mean: Tensor, level: Tensor) -> Tensor:
         nonlocal bits
         symbols = torch.round(targets[i] - mean)
-        bits = bits + [_bits(t, symbols, index) for t in tables]
+        bits = bits + [t.cost(flat(symbols), flat(level)) for t in tables]
         return symbols
 
     y_hat = decode_with(model, form, z, quality, code)
@@ -114,23 +126,12 @@ def count_bits(
 
 
 def decode_with(
-    model: CompressionModel, form: nn.Module | None, z: Tensor, quality: float, code: Code
+    model: CompressionModel, form: nn.Module | None, z: Tensor, quality: float, code: SymbolCoder
 ) -> Tensor:
-    """`decode_symbols` with one form or the other, whatever the model has attached."""
+    """`model.decode_symbols` with this form in place of `model.integer`."""
     attached = model.integer
     try:
         model.integer = form
         return model.decode_symbols(z, quality, code)
     finally:
         model.integer = attached
-
-
-def _bits(tables: CdfTables, symbols: Tensor, index: Tensor) -> float:
-    s = symbols.to(torch.int32).numpy().ravel()
-    t = index.to(torch.int32).numpy().ravel()
-    value, share, escape = tables.locate(s, t)
-    outside = share == escape
-    # A symbol from outside its table takes some groups of four bits besides.
-    excess = np.where(value < 0, -value, value - escape + 1)[outside]
-    groups = 1 + np.ceil(np.log2(2 * excess + 1) / 4)
-    return float(tables.bits[tables.starts[t] + share].sum(dtype=np.float64) + 4 * groups.sum())

@@ -1,36 +1,41 @@
-"""Building blocks of WACNN and STF ("The Devil Is in the Details", CVPR 2022): normalisation,
-linear layers, convolutions.
+"""Layers of WACNN and STF ("The Devil Is in the Details", CVPR 2022): normalisation, convolutions.
 
-Feature maps are (B, C, H, W) unless a docstring says (B, H, W, C). The state-dict names of every
-block, here and in `attention.py` and `swin.py`, equal those of the published networks, so that
-their checkpoints load unchanged.
+`cpu_kernels.py` has faster forms of some of them. Feature maps are (B, C, H, W) unless a docstring
+says (B, H, W, C). The state-dict names of every layer, here and in `attention.py` and `swin.py`,
+equal those of the published networks, so that their checkpoints load unchanged.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stfcodec.models import cpu_kernels
+
 _PEDESTAL = 2.0**-36
+"""Offset of stored parameters of `NonNegative`, which keeps the gradient at 0 from vanishing."""
 
 
 class _LowerBoundFunction(torch.autograd.Function):
-    """max(x, bound) whose gradient still lets values below the bound climb back."""
+    """max(x, bound). Below the bound, only gradients that raise x pass."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, bound: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, bound: Tensor) -> Tensor:
         ctx.save_for_backward(x, bound)
         return torch.maximum(x, bound)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         x, bound = ctx.saved_tensors
         return grad * ((x >= bound) | (grad < 0)), None
 
 
 class LowerBound(nn.Module):
-    """Elementwise max(x, bound), any shape; trainable from below (Ballé et al., 2018)."""
+    """Elementwise max(x, bound), any shape. Gradients can raise values from below the bound (Ballé
+    et al., 2018)."""
 
     bound: Tensor
 
@@ -45,7 +50,7 @@ class LowerBound(nn.Module):
 
 
 class NonNegative(nn.Module):
-    """Effective value of a stored parameter p: max(p, bound)² − 2⁻³⁶, at least `minimum`."""
+    """The effective value of a stored parameter p: max(p, bound)² − 2⁻³⁶, at least `minimum`."""
 
     pedestal: Tensor
 
@@ -56,7 +61,7 @@ class NonNegative(nn.Module):
 
     @staticmethod
     def store(value: Tensor) -> Tensor:
-        """The stored parameter whose effective value is `value` (≥ 0)."""
+        """The stored parameter for an effective value (≥ 0)."""
         return torch.sqrt(torch.clamp(value + _PEDESTAL, min=_PEDESTAL))
 
     def forward(self, p: Tensor) -> Tensor:
@@ -64,8 +69,9 @@ class NonNegative(nn.Module):
 
 
 class GDN(nn.Module):
-    """Generalised divisive normalisation (Ballé et al., 2016), x / sqrt(β + γ·x²), or its inverse,
-    which multiplies instead. x: (B, channels, H, W), same out.
+    """Generalised divisive normalisation (Ballé et al., 2016): x / sqrt(β + γ·x²).
+
+    The inverse multiplies instead of dividing. x: (B, channels, H, W), same out.
     """
 
     def __init__(self, channels: int, inverse: bool = False) -> None:
@@ -84,37 +90,24 @@ class GDN(nn.Module):
 
 
 class Linear(nn.Linear):
-    """nn.Linear on (…, m, n, in_features) -> (…, m, n, out_features), as precise as its input.
-
-    On CPUs it runs in bfloat16 as a 1×1 convolution, which adds the bias on its way, not before,
-    and whose gradients take less time.
-    """
+    """nn.Linear in the precision of its input: (…, m, n, in_features) -> (…, m, n,
+    out_features)."""
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight.to(x.dtype)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         if x.device.type == "cpu" and x.dtype == torch.bfloat16:
-            return linear(x, weight, bias)
+            return cpu_kernels.linear(x, weight, bias)
         return F.linear(x, weight, bias)
 
 
-def codes_on_cpu(x: Tensor) -> bool:
-    """Whether to take the ways that are quicker on CPUs and have no gradients."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled()
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """(…, m, n, in_features) -> (…, m, n, out_features) as a 1×1 convolution."""
-    rows = x.reshape(-1, *x.shape[-3:]).permute(0, 3, 1, 2)
-    mapped = F.conv2d(rows, weight[:, :, None, None], bias)
-    return mapped.permute(0, 2, 3, 1).reshape(*x.shape[:-1], weight.shape[0])
-
-
 def conv1x1(c_in: int, c_out: int) -> nn.Conv2d:
+    """1×1 convolution."""
     return nn.Conv2d(c_in, c_out, 1)
 
 
 def conv3x3(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
+    """3×3 convolution with zero padding."""
     return nn.Conv2d(c_in, c_out, 3, stride, padding=1)
 
 
@@ -129,11 +122,7 @@ def deconv5x5_up(c_in: int, c_out: int) -> nn.ConvTranspose2d:
 
 
 class PixelDeconv(nn.ConvTranspose2d):
-    """`deconv5x5_up` to few channels. x: (B, c_in, H, W) -> (B, c_out, 2·H, 2·W).
-
-    Without gradients it runs as a 3×3 convolution to the four phases of each 2×2 block, which
-    fill the vector registers that three channels leave empty.
-    """
+    """`deconv5x5_up` to few channels. x: (B, c_in, H, W) -> (B, c_out, 2·H, 2·W)."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__(c_in, c_out, 5, stride=2, padding=2, output_padding=1)
@@ -142,17 +131,11 @@ class PixelDeconv(nn.ConvTranspose2d):
         if torch.is_grad_enabled():
             return super().forward(x, output_size)
         assert self.bias is not None
-        # Output 2m + r reads input m + t − 1 through tap 2·(2 − t) + r; tap 5 is none.
-        taps = F.pad(self.weight, (0, 1, 0, 1)).unflatten(3, (3, 2)).unflatten(2, (3, 2))
-        return _by_phases(x, taps.flip(2, 4).permute(1, 3, 5, 0, 2, 4).flatten(0, 2), self.bias)
+        return cpu_kernels.deconv5x5_up(x, self.weight, self.bias)
 
 
 class ShuffledConv(nn.Conv2d):
-    """3×3 convolution of pixel-shuffled x. x: (B, 4·c_in, H, W) -> (B, c_out, 2·H, 2·W).
-
-    Without gradients it runs at the lower resolution, to the four phases of each 2×2 block, like
-    `PixelDeconv`.
-    """
+    """3×3 convolution of pixel-shuffled x. x: (B, 4·c_in, H, W) -> (B, c_out, 2·H, 2·W)."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__(c_in, c_out, 3, padding=1)
@@ -161,38 +144,7 @@ class ShuffledConv(nn.Conv2d):
         if torch.is_grad_enabled():
             return super().forward(F.pixel_shuffle(x, 2))
         assert self.bias is not None
-        phases = _phases(_phases(self.weight, 2), 3)  # rows, then columns
-        return _by_phases(x, phases, self.bias)
-
-
-def _by_phases(x: Tensor, phases: Tensor, bias: Tensor) -> Tensor:
-    """3×3 convolution to the four phases (c_out·4, c_in, 3, 3) of each 2×2 block, put in place.
-    x: (B, c_in, H, W) -> (B, c_out, 2·H, 2·W), channels last in memory; bias: (c_out,)."""
-    c_out = len(bias)
-    # With the colours innermost, a whole row of a block is copied at once.
-    phases = phases.unflatten(0, (c_out, 4)).transpose(0, 1).flatten(0, 1)
-    phases = phases.contiguous(memory_format=torch.channels_last)
-    y = F.conv2d(x, phases, bias.repeat(4), padding=1).permute(0, 2, 3, 1)
-    B, H, W, _ = y.shape
-    blocks = y.reshape(B, H, W, 2, 2 * c_out).transpose(2, 3)
-    return blocks.reshape(B, 2 * H, 2 * W, c_out).permute(0, 3, 1, 2)
-
-
-def _phases(weight: Tensor, dim: int) -> Tensor:
-    """A kernel along `dim` as one between pairs of positions: (c_out, c_in, 3, 3) -> (2·c_out,
-    2·c_in, 3, 3).
-
-    Output 2m + r reads input 2m + r + i through tap i + 1: of the pair m + (r + i) // 2, the
-    member (r + i) % 2.
-    """
-    c_out, c_in, *taps = weight.shape
-    pairs = weight.new_zeros(c_out, 2, c_in, 2, *taps)
-    for r in range(2):
-        for i in (-1, 0, 1):
-            pair, member = divmod(r + i, 2)
-            target = pairs[:, r, :, member].select(dim, pair + 1)
-            target.copy_(weight.select(dim, i + 1))
-    return pairs.flatten(2, 3).flatten(0, 1)
+        return cpu_kernels.conv3x3_of_shuffled(x, self.weight, self.bias)
 
 
 def subpel3x3(c_in: int, c_out: int) -> nn.Sequential:

@@ -1,29 +1,29 @@
-"""The lite models: one skeleton, of which WACNN and STF fill the bodies with blocks of their own.
+"""The lite models: one skeleton whose bodies hold the blocks of either WACNN or STF.
 
     x ─ 8×8 patches to C ─ body (⅛) ─ 3×3/2 to M ─ attention (1⁄16) ─ 1×1 ─┐
     └─────────────── 16×16 blocks, linear ──────────────────────────────── + ─ y
     ŷ ─ attention (1⁄16) ─ 1×1, shuffle ─ body (⅛) ─ 1×1, shuffle ─ block (¼) ─ 3×3, shuffle ─┐
     └─────────────── 16×16 blocks, linear ────────────────────────────────────────────────── + ─ x̂
 
-The linear way starts as the Karhunen-Loève transform of photographs, the branches beside it at
-zero: step 0 of training is a block-transform codec. y is coded in two passes over a checkerboard of
-positions and channels. What decides the row of a symbol's table is the hyper-latents' and the first
-pass's symbols alone, through a small network that runs in integers (`lite_integer.py`); means are
-floats, on any device: one that differs in its last bits moves ŷ by as much.
+The linear path starts as the Karhunen-Loève transform of photographs and the network branch beside
+it at zero, so that training starts from a block-transform codec. y is coded in two passes over a
+checkerboard of positions and channels. The scale level of a symbol depends on the symbols of z and
+of the first pass only, through a small network in integers (`lite_integer.py`). Means are floats:
+an error in the last bits of a mean moves ŷ by as much and changes no symbol.
 
-Maps are (B, H, W, C) in this file, but for pictures, latents and hyper-latents, (B, C, H, W).
+Maps are (B, H, W, C) in this file, except pictures, latents and hyper-latents, which are (B, C, H,
+W).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stfcodec.models.base import Code, CompressionModel, Step, noisy
+from stfcodec.models.base import CompressionModel, Stage
 from stfcodec.models.blocks import (
     AttentionMixer,
     Convolution,
@@ -36,52 +36,53 @@ from stfcodec.models.blocks import (
     unshuffle,
     zeroed,
 )
-from stfcodec.models.checkerboard import by_rows, merge, pack, unpack
+from stfcodec.models.checkerboard import in_strips, merge, pack, unpack
+from stfcodec.models.coding import SymbolCoder
 from stfcodec.models.layers import Linear, LowerBound
 from stfcodec.models.lite_entropy import MeanNetwork, ScaleNetwork
 from stfcodec.models.lite_integer import IntegerScales
 from stfcodec.models.priors import (
+    LOG_SCALE_STEP,
     SCALE_LEVELS,
-    SCALE_MAX,
     SCALE_MIN,
     EntropyBottleneck,
+    add_uniform_noise,
     ste_round,
 )
 from stfcodec.models.registry import LAMBDAS, LiteWidths
 
 PATCH, BLOCK = 8, 16
-"""Pixels, each way, of what the body and of what a latent sees."""
-
-LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
-"""Between the logarithms of neighbouring scale levels."""
+"""Sides in pixels of the patches that g_a embeds and of the blocks of the linear path."""
 
 _MARGIN = 128
-"""Pixels beyond which a transform sees nothing: half a window more in each block, and the
-convolutions; a multiple of what attention windows span."""
+"""Pixels by which the receptive field of a transform reaches beyond an output, at most: half a
+window per attention block, and the convolutions. A multiple of what an attention window spans."""
 
 
 def wacnn_body(dim: int, depth: int, window: int) -> nn.Sequential:
-    """Depthwise-convolution blocks, with window attention in their midst."""
+    """Depthwise-convolution blocks with one window attention in the middle."""
     blocks: list[nn.Module] = [block(dim, DepthwiseMixer(dim)) for _ in range(depth)]
     blocks.insert(depth // 2, Residual(dim, AttentionMixer(dim, window)))
     return nn.Sequential(*blocks)
 
 
 def stf_body(dim: int, depth: int, window: int) -> nn.Sequential:
-    """Swin blocks, the windows of every second one shifted."""
+    """Swin blocks; every second one has shifted windows."""
     return nn.Sequential(
         *(block(dim, AttentionMixer(dim, window, i % 2 * window // 2)) for i in range(depth))
     )
 
 
 BODIES = {"wacnn": wacnn_body, "stf": stf_body}
+"""The body of each `ModelInfo.family`."""
 
 
 class BlockTransform(nn.Linear):
-    """A linear map without bias, of float32. Its weights are stored √768 times larger: entries of
-    an orthonormal transform are so small that steps of the optimiser would shake it.
+    """A linear transform of 16×16 blocks, in float32 and without bias.
 
-    x: (B, h, w, in_features) -> (B, h, w, out_features).
+    x: (B, h, w, in_features) -> (B, h, w, out_features). The stored weights are √768 times larger
+    than the effective ones. The entries of an orthonormal transform are so small that updates of
+    the optimiser, which have the same size for all weights, would disturb it.
     """
 
     def __init__(self, c_in: int, c_out: int) -> None:
@@ -91,15 +92,15 @@ class BlockTransform(nn.Linear):
         return F.linear(x, self.weight * _BLOCK_SCALE)
 
     def set(self, matrix: Tensor) -> None:
-        """matrix: (out_features, in_features)."""
+        """Sets the effective weights to matrix (out_features, in_features)."""
         with torch.no_grad():
             self.weight.copy_(matrix / _BLOCK_SCALE)
 
 
 _BLOCK_SCALE = (3 * BLOCK**2) ** -0.5
 
-_RESIDUAL = 1 / 32
-"""About the size of what g_s's branch adds to the picture."""
+_RESIDUAL_SCALE = 1 / 32
+"""Factor of g_s's network branch: about the standard deviation of what it adds to the picture."""
 
 
 class Analysis(nn.Module):
@@ -117,16 +118,16 @@ class Analysis(nn.Module):
         self.attention = Residual(M, AttentionMixer(M, w.coarse_window))
         self.last = zeroed(Linear(M, M))
         self.log_spread = nn.Parameter(torch.zeros(M))
-        """Of what the branch adds to the latents."""
+        """Logarithm of the factor of each latent channel of the network branch."""
 
     def forward(self, x: Tensor, quality: Tensor, precision: torch.dtype) -> Tensor:
-        """precision: of everything but the linear way."""
+        """quality: (B,). precision: of the network branch."""
         patches = unshuffle(x.permute(0, 2, 3, 1) - 0.5, PATCH)
-        z = self.scale_in(self.embed(patches.to(precision)), quality)
-        z = self.scale_out(self.body(z), quality)
-        z = self.last(self.attention(self.down(z)))
-        y = self.linear(unshuffle(patches, BLOCK // PATCH)) + z.float() * self.log_spread.exp()
-        return y.permute(0, 3, 1, 2)
+        branch = self.scale_in(self.embed(patches.to(precision)), quality)
+        branch = self.scale_out(self.body(branch), quality)
+        branch = self.last(self.attention(self.down(branch)))
+        linear = self.linear(unshuffle(patches, BLOCK // PATCH))
+        return (linear + branch.float() * self.log_spread.exp()).permute(0, 3, 1, 2)
 
 
 class Synthesis(nn.Module):
@@ -136,7 +137,8 @@ class Synthesis(nn.Module):
         super().__init__()
         C, M, T = w.channels, w.latents, w.fine_channels
         self.log_spread = nn.Parameter(torch.zeros(M))
-        """Of what latents are divided by, so that none drowns the others."""
+        """Logarithm of the divisor of each latent channel at the input of the network branch, which
+        gives all channels a similar magnitude."""
         self.linear = BlockTransform(M, 3 * BLOCK**2)
         self.attention = Residual(M, AttentionMixer(M, w.coarse_window))
         self.up = Linear(M, 4 * C)
@@ -148,19 +150,21 @@ class Synthesis(nn.Module):
         self.last = zeroed(Convolution(T, 3 * 16, edges=True))
 
     def forward(self, y_hat: Tensor, quality: Tensor, precision: torch.dtype) -> Tensor:
-        """precision: of everything but the linear way."""
+        """quality: (B,). precision: of the network branch."""
         y_hat = y_hat.permute(0, 2, 3, 1)
-        z = self.attention((y_hat * torch.exp(-self.log_spread)).to(precision))
-        z = self.scale_in(shuffle(self.up(z), 2), quality)
-        z = shuffle(self.up_fine(self.body(z)), 2)
-        z = self.last(self.scale_out(self.fine(z), quality))
+        branch = self.attention((y_hat * torch.exp(-self.log_spread)).to(precision))
+        branch = self.scale_in(shuffle(self.up(branch), 2), quality)
+        branch = shuffle(self.up_fine(self.body(branch)), 2)
+        branch = self.last(self.scale_out(self.fine(branch), quality))
         linear = shuffle(self.linear(y_hat), 4) + 0.5
-        return shuffle(linear.add(z, alpha=_RESIDUAL), 4).permute(0, 3, 1, 2)
+        return shuffle(linear.add(branch, alpha=_RESIDUAL_SCALE), 4).permute(0, 3, 1, 2)
 
 
 class LiteModel(CompressionModel):
-    """WACNN or STF in the lite layout. Qualities are values that go along: nothing in the model
-    changes while it codes."""
+    """WACNN or STF in the lite layout, for every quality with one set of weights.
+
+    The quality is an argument of each call, and coding changes nothing in the model.
+    """
 
     integer_replaces = ("scales",)
 
@@ -173,14 +177,15 @@ class LiteModel(CompressionModel):
         self.log_gain = nn.Parameter(torch.zeros(Q, M))
         self.log_inverse = nn.Parameter(torch.zeros(Q, M))
         self.log_spread = nn.Parameter(torch.zeros(M))
-        """Of y: what the entropy model divides latents by, and multiplies means by."""
+        """Logarithm of each latent channel's unit in the entropy model: networks take latents, and
+        give means, in units of it."""
         self.h_a = nn.Sequential(
             Convolution(M, N), Convolution(N, N, stride=2), Convolution(N, N, stride=2)
         )
         self.means = MeanNetwork(widths)
         self.scales = ScaleNetwork(widths)
         self.entropy_bottleneck = EntropyBottleneck(N)
-        self.row_bound = LowerBound(0.0)
+        self.row_bound = LowerBound(0.0)  # of scale levels; checkpoints have this name
 
     @property
     def transforms(self) -> frozenset[str]:
@@ -195,23 +200,23 @@ class LiteModel(CompressionModel):
 
     # ---------------------------------------------------------------------- transforms
 
-    def analysis_steps(self, quality: Tensor | float) -> tuple[Step, ...]:
+    def analysis_stages(self, quality: Tensor | float) -> tuple[Stage, ...]:
         def run(x: Tensor) -> Tensor:
             return self.g_a(x, _qualities(quality, x), self.precision)
 
-        return (Step(run, (1, BLOCK), _MARGIN, tiles=1.5),)
+        return (Stage(run, (1, BLOCK), _MARGIN, tile_scale=1.5),)
 
-    def synthesis_steps(self, quality: Tensor | float) -> tuple[Step, ...]:
+    def synthesis_stages(self, quality: Tensor | float) -> tuple[Stage, ...]:
         def run(y_hat: Tensor) -> Tensor:
             return self.g_s(y_hat, _qualities(quality, y_hat), self.precision)
 
-        return (Step(run, (BLOCK, 1), _MARGIN, tiles=1.5),)
+        return (Stage(run, (BLOCK, 1), _MARGIN, tile_scale=1.5),)
 
     def set_precision(self, precision: torch.dtype) -> None:
         self.precision = precision
         for part in (self.g_a, self.g_s, self.h_a):
             for name, m in part.named_modules():
-                # The linear way carries the picture, the branch beside it what is added to it.
+                # The linear path carries most of the picture and needs all bits of float32.
                 if isinstance(m, nn.Conv2d | nn.Linear) and name != "linear":
                     m.to(precision, memory_format=torch.channels_last)
 
@@ -238,23 +243,24 @@ class LiteModel(CompressionModel):
     ) -> tuple[Tensor, Tensor, Tensor]:
         z = self.hyper_analysis(y) - self.entropy_bottleneck.medians()
         z_symbols = ste_round(z)
-        z_seen = noisy(z) if self.training else z_symbols
+        z_tilde = add_uniform_noise(z) if self.training else z_symbols
         z_likelihoods = self.entropy_bottleneck.likelihood(
-            z_seen + self.entropy_bottleneck.medians()
+            z_tilde + self.entropy_bottleneck.medians()
         )
         targets = self.passes(y)
-        found: list[tuple[Tensor, Tensor]] = []
+        coded: list[tuple[Tensor, Tensor]] = []
 
-        def code(i: int, mean: Tensor, row: Tensor) -> Tensor:
+        def code(i: int, mean: Tensor, level: Tensor) -> Tensor:
             rounded = rounding(targets[i] - mean)
-            found.append((noisy(targets[i]) - mean if self.training else rounded, row))
+            residual = add_uniform_noise(targets[i]) - mean if self.training else rounded
+            coded.append((residual, level))
             return rounded
 
         y_hat = self._decode(z_symbols, quality, code, self.scales)
-        residual, row = (torch.cat([f[k] for f in found], 3) for k in (0, 1))
-        row = self.row_bound(row).clamp(max=SCALE_LEVELS - 1)
+        residual, level = (torch.cat(tensors, 3) for tensors in zip(*coded, strict=True))
+        level = self.row_bound(level).clamp(max=SCALE_LEVELS - 1)
         y_likelihoods = self.gaussian_conditional.likelihood(
-            residual, SCALE_MIN * torch.exp(row * LOG_STEP)
+            residual, SCALE_MIN * torch.exp(level * LOG_SCALE_STEP)
         )
         return y_hat, y_likelihoods.permute(0, 3, 1, 2), z_likelihoods
 
@@ -262,34 +268,34 @@ class LiteModel(CompressionModel):
         self,
         z_symbols: Tensor,
         quality: Tensor | float,
-        code: Code,
+        code: SymbolCoder,
         scales: ScaleNetwork | IntegerScales,
     ) -> Tensor:
-        """ŷ (B, M, h, w) before the inverse gain. `code` is given passes as `passes.pack` makes
-        them."""
+        """ŷ (B, M, h, w) before the inverse gain. `code` gets each pass as `checkerboard.pack`
+        gives it."""
         precision = self.precision if self.training else torch.float32
         z = z_symbols.permute(0, 2, 3, 1).to(precision)
         q = _qualities(quality, z)
         unit = torch.exp(self.log_spread + at_quality(self.log_gain, q))[:, None, None]
 
-        def first(features: Tensor, row_features: Tensor) -> tuple[Tensor, Tensor]:
+        def first(features: Tensor, scale_features: Tensor) -> tuple[Tensor, Tensor]:
             mean = self.means.first(features).float() * unit
-            return pack(mean, 0), pack(scales.first_rows(row_features, q), 0)
+            return pack(mean, 0), pack(scales.first_levels(scale_features, q), 0)
 
         def second(
-            features: Tensor, row_features: Tensor, y_first: Tensor, symbols: Tensor
+            features: Tensor, scale_features: Tensor, y_first: Tensor, symbols: Tensor
         ) -> tuple[Tensor, Tensor]:
-            seen = (unpack(y_first) / unit).to(precision)
-            mean = self.means.second(features, seen, q).float() * unit
-            row = scales.second_rows(row_features, unpack(symbols), q)
-            return pack(mean, 1), pack(row, 1)
+            decoded = (unpack(y_first) / unit).to(precision)
+            mean = self.means.second(features, decoded, q).float() * unit
+            level = scales.second_levels(scale_features, unpack(symbols), q)
+            return pack(mean, 1), pack(level, 1)
 
         features = self.means.hyper(z), scales.features(z)
-        mean, row = by_rows(first, features)
-        symbols = code(0, mean, row)
+        mean, level = in_strips(first, features)
+        symbols = code(0, mean, level)
         y_first = symbols + mean
-        mean, row = by_rows(second, (*features, y_first, symbols))
-        y_second = code(1, mean, row) + mean
+        mean, level = in_strips(second, (*features, y_first, symbols))
+        y_second = code(1, mean, level) + mean
         return merge(y_first, y_second).permute(0, 3, 1, 2)
 
     # -------------------------------------------------------------------------- coding
@@ -298,18 +304,18 @@ class LiteModel(CompressionModel):
         y = y.permute(0, 2, 3, 1)
         return pack(y, 0), pack(y, 1)
 
-    def decode_symbols(self, z_symbols: Tensor, quality: float, code: Code) -> Tensor:
+    def decode_symbols(self, z_symbols: Tensor, quality: float, code: SymbolCoder) -> Tensor:
         if self.integer is not None:
             return self._decode(z_symbols, quality, code, self.integer)
 
-        def code_float(i: int, mean: Tensor, row: Tensor) -> Tensor:
-            return code(i, mean, row.round().clamp(0, SCALE_LEVELS - 1))
+        def code_float(i: int, mean: Tensor, level: Tensor) -> Tensor:
+            return code(i, mean, level.round().clamp(0, SCALE_LEVELS - 1))
 
         return self._decode(z_symbols, quality, code_float, self.scales)
 
 
 def _qualities(quality: Tensor | float, like: Tensor) -> Tensor:
-    """(B,) of them, one for each picture of `like`."""
+    """Qualities (B,), one for each picture of `like` (B, …)."""
     if isinstance(quality, Tensor):
         return quality
     return torch.full((len(like),), quality, device=like.device, dtype=torch.float32)

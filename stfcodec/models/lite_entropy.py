@@ -1,6 +1,6 @@
-"""What predicts the latents of the lite models: means in floats, table rows for training in floats.
+"""The entropy networks of the lite models: means of y, and scale levels of y in floats.
 
-Maps are (B, H, W, C).
+`lite_integer.py` has the scale network in integers, which coding uses. Maps are (B, H, W, C).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stfcodec.models.blocks import (
     zeroed,
 )
 from stfcodec.models.layers import Linear
-from stfcodec.models.lite_integer import MAX_MAGNITUDE, ROWS_A_UNIT
+from stfcodec.models.lite_integer import LEVELS_PER_UNIT, MAX_MAGNITUDE
 from stfcodec.models.priors import SCALE_LEVELS
 from stfcodec.models.registry import LAMBDAS, LiteWidths
 
@@ -39,8 +39,10 @@ class Hyper(nn.Sequential):
 
 
 class MeanNetwork(nn.Module):
-    """Means of y, in units of its spread: of the first pass from z, of the second from the first
-    pass too."""
+    """Predicts the means of y in units of `LiteModel.log_spread`.
+
+    The first pass is predicted from z, the second from z and the first pass.
+    """
 
     def __init__(self, w: LiteWidths) -> None:
         super().__init__()
@@ -52,17 +54,21 @@ class MeanNetwork(nn.Module):
         self.block = block(K, DepthwiseMixer(K))
         self.last = zeroed(Linear(K, M))
 
-    def second(self, features: Tensor, seen: Tensor, quality: Tensor) -> Tensor:
-        """features: what `hyper` gave; seen: ŷ of the first pass over its spread, else 0."""
-        context = self.context(torch.cat([features, seen], 3))
+    def second(self, features: Tensor, decoded: Tensor, quality: Tensor) -> Tensor:
+        """Means of all latents (B, h, w, M), for the second pass.
+
+        features: output of `hyper` (B, h, w, N). decoded: (B, h, w, M), ŷ of the first pass in its
+        unit, 0 where the second pass codes. quality: (B,).
+        """
+        context = self.context(torch.cat([features, decoded], 3))
         return self.last(self.block(F.gelu(self.scale(context, quality))))
 
 
 class ScaleNetwork(nn.Module):
-    """Rows of the tables, as real numbers, that symbols of y are coded with: of the first pass from
-    z, of the second from the first pass's symbols too.
+    """Predicts the scale levels of y as real numbers, for training.
 
-    For training; coding goes by its integer form, `lite_integer.IntegerScales`.
+    The first pass is predicted from z, the second from z and the first pass's symbols. Coding uses
+    the integer form, `lite_integer.IntegerScales`.
     """
 
     def __init__(self, w: LiteWidths) -> None:
@@ -72,22 +78,28 @@ class ScaleNetwork(nn.Module):
         self.first = zeroed(Convolution(N, M))
         self.context = Convolution(N + M, N)
         self.second = zeroed(Convolution(N, M))
-        self.offset = nn.Parameter(torch.full((len(LAMBDAS), M), SCALE_LEVELS / 3 / ROWS_A_UNIT))
-        """Of the usual row, at each quality."""
+        self.offset = nn.Parameter(
+            torch.full((len(LAMBDAS), M), SCALE_LEVELS / 3 / LEVELS_PER_UNIT)
+        )
+        """Mean scale level of each latent channel at each quality, in units of LEVELS_PER_UNIT."""
 
     def features(self, z: Tensor) -> Tensor:
-        """Symbols of z (B, h, w, N) -> what both passes go by (B, 4·h, 4·w, N)."""
+        """Symbols of z (B, h, w, N) -> features for both passes (B, 4·h, 4·w, N)."""
         return self.hyper(z)
 
-    def first_rows(self, features: Tensor, quality: Tensor) -> Tensor:
-        """(B, h, w, M): of all latents, for the first pass."""
-        return self._rows(self.first(features), quality)
+    def first_levels(self, features: Tensor, quality: Tensor) -> Tensor:
+        """Scale levels of all latents (B, h, w, M), for the first pass."""
+        return self._levels(self.first(features), quality)
 
-    def second_rows(self, features: Tensor, symbols: Tensor, quality: Tensor) -> Tensor:
-        """symbols: of the first pass (B, h, w, M), else 0. Gradients do not pass through them."""
-        size = symbols.detach().abs().clamp(max=MAX_MAGNITUDE).to(features.dtype)
-        context = F.gelu(self.context(torch.cat([features, size], 3)))
-        return self._rows(self.second(context), quality)
+    def second_levels(self, features: Tensor, symbols: Tensor, quality: Tensor) -> Tensor:
+        """Scale levels of all latents (B, h, w, M), for the second pass.
 
-    def _rows(self, out: Tensor, quality: Tensor) -> Tensor:
-        return ROWS_A_UNIT * (out.float() + at_quality(self.offset, quality)[:, None, None])
+        symbols: (B, h, w, M) of the first pass, 0 where the second pass codes. They get no
+        gradient.
+        """
+        magnitude = symbols.detach().abs().clamp(max=MAX_MAGNITUDE).to(features.dtype)
+        context = F.gelu(self.context(torch.cat([features, magnitude], 3)))
+        return self._levels(self.second(context), quality)
+
+    def _levels(self, out: Tensor, quality: Tensor) -> Tensor:
+        return LEVELS_PER_UNIT * (out.float() + at_quality(self.offset, quality)[:, None, None])

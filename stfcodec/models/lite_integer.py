@@ -1,8 +1,9 @@
-"""The scale network of the lite models in integers: equal symbols give equal table rows everywhere.
+"""The integer form of the lite models' scale network: equal symbols give equal levels everywhere.
 
-What decides which table codes a symbol is computed from the symbols of z, and for the second pass
-from those of the first, by the layers of `integer.py`: exact sums of integers, tables between them.
-Feature maps are (B, H, W, C) in this file.
+`IntegerScales` replaces `lite_entropy.ScaleNetwork` in coding. It computes the scale level of each
+latent, the index of the CDF table that codes its symbol, from symbols alone: those of z and, for
+the second pass, those of the first pass. Its layers are those of `integer_layers.py`; feature maps
+are (B, H, W, C).
 """
 
 from __future__ import annotations
@@ -12,39 +13,42 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from stfcodec.models.integer import LinearConv, TableConv
 from stfcodec.models.integer_backends import Backend, best_backend
+from stfcodec.models.integer_layers import IntegerConv, LinearConv, TableConv
 from stfcodec.models.registry import LAMBDAS, LiteWidths
 
 MAX_MAGNITUDE = 15
-"""The first pass's symbols count for the second's rows up to this size."""
+"""The second pass sees magnitudes of the first pass's symbols clamped to this."""
 
 MAGNITUDE_STEP = 1 / 8
-"""What one integer stands for where magnitudes are activations: they shall span int8 as features
-do, with which they share the scale of the weights."""
+"""The quantisation step of magnitudes as activations. They share one scale of the int8 weights with
+the features, so they must span int8 as features do."""
 
-ROWS_A_UNIT = 8.0
-"""Rows, about a factor e of the scale, that one unit of the networks' outputs stands for."""
+LEVELS_PER_UNIT = 8.0
+"""Scale levels per unit of the networks' outputs: roughly a factor e of the scale."""
 
-FRACTION = 256
-"""Rows are computed in units of 1/256."""
+LEVEL_DENOMINATOR = 256
+"""Scale levels are computed as multiples of 1/256."""
 
 _LIMIT = 1 << 20
-"""Of what the layers give and of the offsets, in these units: far beyond any row, and exact."""
+"""Clamp of layer outputs, in 1/256: far beyond every level, and exact in float32."""
 
-_THOUSANDTHS = 1000
-"""Of a quality: what a stream stores."""
+_QUALITY_DENOMINATOR = 1000
+"""A stream stores qualities as multiples of 1/1000."""
 
 
 class IntegerScales(nn.Module):
-    """`lite.ScaleNetwork` in integers: same calls, on symbols, with rows as integers."""
+    """`ScaleNetwork` in integers: the same methods, on symbols, with whole numbers as levels.
+
+    `offset` (6, M): the level around which a channel's levels lie at each quality, in 1/256.
+    """
 
     offset: Tensor
 
-    def __init__(self, w: LiteWidths, rows: int) -> None:
+    def __init__(self, widths: LiteWidths, levels: int) -> None:
         super().__init__()
-        N, M = w.hyper_latents, w.latents
-        self.rows = rows
+        N, M = widths.hyper_latents, widths.latents
+        self.levels = levels
         self.hyper = nn.Sequential(
             TableConv(N, N), TableConv(N, 4 * N, shuffle=2), TableConv(N, 4 * N, shuffle=2)
         )
@@ -54,62 +58,72 @@ class IntegerScales(nn.Module):
         self.register_buffer("offset", torch.zeros(len(LAMBDAS), M, dtype=torch.int32))
 
     def prepare(self, backend: Backend | None = None) -> IntegerScales:
-        """Proves every layer exact and makes it ready on the device that its buffers are on.
+        """Proves every layer exact and makes it ready on the device of the buffers.
 
-        Raises WeightsError where a layer is not exact.
+        backend: by default the quickest that is exact there. Raises WeightsError where a layer's
+        sums could be inexact.
         """
         backend = backend or best_backend(self.offset.device)
         for layer in self.layers():
             layer.prepare(backend)
         return self
 
-    def layers(self) -> list[TableConv | LinearConv]:
-        """In the order in which they run."""
-        hyper = cast(list[TableConv], list(self.hyper))
-        return [*hyper, self.first, self.context, self.second]
+    def layers(self) -> list[IntegerConv]:
+        """All layers, in the order in which they run."""
+        return [*cast(list[TableConv], list(self.hyper)), self.first, self.context, self.second]
 
     def features(self, z: Tensor) -> Tensor:
-        """Symbols of z (B, h, w, N) -> what both passes go by (B, 4·h, 4·w, N)."""
+        """Symbols of z (B, h, w, N) -> features (B, 4·h, 4·w, N), which both passes use."""
         return self.hyper(z.clamp(-128, 127))
 
-    def first_rows(self, features: Tensor, quality: Tensor) -> Tensor:
-        """(B, h, w, M) uint8: of all latents, for the first pass."""
-        return self._rows(self.first(features), quality)
+    def first_levels(self, features: Tensor, quality: Tensor) -> Tensor:
+        """Scale levels (B, h, w, M) uint8 of all latents, for the first pass. quality: (B,)."""
+        return self._levels(self.first(features), quality)
 
-    def second_rows(self, features: Tensor, symbols: Tensor, quality: Tensor) -> Tensor:
-        """symbols: of the first pass (B, h, w, M), else 0."""
-        size = symbols.abs().clamp_(max=MAX_MAGNITUDE).div_(MAGNITUDE_STEP).to(features.dtype)
-        context = self.context(torch.cat([features, size], 3))
-        return self._rows(self.second(context), quality)
+    def second_levels(self, features: Tensor, symbols: Tensor, quality: Tensor) -> Tensor:
+        """Scale levels (B, h, w, M) uint8 of all latents, for the second pass.
+
+        symbols: (B, h, w, M), those of the first pass, and 0 where the second pass codes.
+        """
+        magnitude = symbols.abs().clamp_(max=MAX_MAGNITUDE).div_(MAGNITUDE_STEP)
+        context = self.context(torch.cat([features, magnitude.to(features.dtype)], 3))
+        return self._levels(self.second(context), quality)
 
     def dequantise_into(self, network: Any) -> None:
-        """Gives a `lite.ScaleNetwork` the weights that this form stands for."""
-        floats = [*network.hyper, network.first, network.context, network.second]
+        """Gives a `ScaleNetwork` the weights that this form stands for."""
+        convs = [*network.hyper, network.first, network.context, network.second]
         with torch.no_grad():
-            for layer, conv in zip(self.layers(), floats, strict=True):
+            for layer, conv in zip(self.layers(), convs, strict=True):
                 weight, bias = layer.dequantise()
                 if isinstance(layer, TableConv) and layer.shuffle > 1:
                     order = shuffled_order(len(bias), layer.shuffle).argsort()
                     weight, bias = weight[order], bias[order]
                 conv.weight.copy_(weight)
                 conv.bias.copy_(bias)
-            network.offset.copy_(self.offset / (FRACTION * ROWS_A_UNIT))
+            network.offset.copy_(self.offset / (LEVEL_DENOMINATOR * LEVELS_PER_UNIT))
 
-    def _rows(self, out: Tensor, quality: Tensor) -> Tensor:
-        """Rounded half up. Everything is an integer below 2²⁴ or such a one over 256."""
+    def _levels(self, relative: Tensor, quality: Tensor) -> Tensor:
+        """Scale levels from layer outputs relative to the offset, which are overwritten.
+
+        Rounds half up. Every step is exact: integers below 2²⁴, and such integers over 256.
+        """
         offset = torch.stack([self._offset(q) for q in quality.tolist()])
-        rows = out.add_(offset[:, None, None]).add_(FRACTION / 2).div_(FRACTION).floor_()
-        return rows.clamp_(0, self.rows - 1).to(torch.uint8)
+        levels = relative.add_(offset[:, None, None])
+        levels = levels.add_(LEVEL_DENOMINATOR / 2).div_(LEVEL_DENOMINATOR).floor_()
+        return levels.clamp_(0, self.levels - 1).to(torch.uint8)
 
     def _offset(self, quality: float) -> Tensor:
-        """(M,) float32: between those of the neighbouring qualities, in integers."""
-        lower, over = divmod(round(quality * _THOUSANDTHS), _THOUSANDTHS)
+        """(M,) float32 integers: linear between neighbouring qualities, in int64 arithmetic."""
+        lower, excess = divmod(round(quality * _QUALITY_DENOMINATOR), _QUALITY_DENOMINATOR)
         low = self.offset[lower - 1].long()
         high = self.offset[min(lower, len(self.offset) - 1)].long()
-        return ((low * (_THOUSANDTHS - over) + high * over) // _THOUSANDTHS).float()
+        weighted = low * (_QUALITY_DENOMINATOR - excess) + high * excess
+        return (weighted // _QUALITY_DENOMINATOR).float()
 
 
 def shuffled_order(channels: int, r: int) -> Tensor:
-    """Which output channel of a convolution before `blocks.shuffle` takes each place of one before
-    `integer._pixel_shuffle`, where the r·r positions vary fastest."""
+    """(channels,) int64: the output channels of a float convolution in the order of a TableConv.
+
+    Before `blocks.shuffle` the r·r positions vary slowest, before TableConv's shuffle fastest.
+    """
     return torch.arange(channels).view(r * r, -1).T.flatten()

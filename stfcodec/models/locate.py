@@ -1,4 +1,7 @@
-"""Where weights files lie, and what the manifest says of them. Importable without torch."""
+"""Where weights files lie, and the manifest of the embedded ones. Importable without torch.
+
+Embedded weights come with the program. Installed weights are files that a user puts into a folder.
+"""
 
 from __future__ import annotations
 
@@ -10,46 +13,57 @@ from typing import Any, Literal
 
 from stfcodec.errors import WeightsError
 from stfcodec.models import releases
-from stfcodec.models.registry import ModelInfo
+from stfcodec.models.registry import LAMBDAS, ModelInfo
 
 ENVIRONMENT = "STFCODEC_WEIGHTS"
-"""Environment variable naming a folder of further weights."""
+"""Name of the environment variable with a folder of installed weights."""
 
 FINGERPRINT = "stfcodec.fingerprint"
-"""Under this name the head of a weights file says its fingerprint, in 8 hex digits."""
+"""Key of the fingerprint, 8 hex digits, in the metadata of a weights file."""
 
-_HEAD = 16 << 20
-"""Bytes of a weights file's head at most."""
+_MAX_HEADER = 16 << 20
+"""Bytes of the header of a weights file, at most."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def embedded_folder() -> Path:
-    """The weights that come with the program: inside the package once installed, beside it in a
-    checkout."""
-    installed = _PACKAGE / "weights"
-    return installed if installed.is_dir() else _PACKAGE.parent / "weights"
+    """The folder of embedded weights: in the package once installed, beside it in a checkout."""
+    inside = _PACKAGE / "weights"
+    return inside if inside.is_dir() else _PACKAGE.parent / "weights"
 
 
 def installed_folders() -> list[Path]:
-    """Where a user puts further weights: $STFCODEC_WEIGHTS, then the user's data folder."""
+    """The folders of installed weights: $STFCODEC_WEIGHTS, then the user's data folder."""
     named = os.environ.get(ENVIRONMENT)
     folders = [Path(named)] if named else []
     try:
         data = os.environ.get("XDG_DATA_HOME") or str(Path("~/.local/share").expanduser())
-    except RuntimeError:  # a user without a home
+    except RuntimeError:  # the user has no home folder
         return folders
     return [*folders, Path(data) / "stfcodec"]
 
 
 def file_name(info: ModelInfo, quality: float) -> str:
-    """`wacnn-lite.safetensors` for every quality, or `wacnn-q3.safetensors` for one."""
+    """Name of the weights file of a model at a quality.
+
+    `wacnn-lite.safetensors` serves every quality, `wacnn-q3.safetensors` one.
+    """
     suffix = "" if info.variable_rate else f"-q{round(quality)}"
     return f"{info.name}{suffix}.safetensors"
 
 
+def file_names(info: ModelInfo) -> list[str]:
+    """Names of the weights files of a model, lowest quality first."""
+    qualities = range(1, len(LAMBDAS) + 1)
+    return list(dict.fromkeys(file_name(info, quality) for quality in qualities))
+
+
 def find(info: ModelInfo, quality: float) -> Path:
-    """The weights file of a model at a quality. Raises WeightsError saying where to put it."""
+    """The weights file of a model at a quality, embedded or installed.
+
+    Raises WeightsError, which says where to put the file.
+    """
     name = file_name(info, quality)
     for folder in (embedded_folder(), *installed_folders()):
         if (folder / name).is_file():
@@ -61,8 +75,7 @@ def find(info: ModelInfo, quality: float) -> Path:
 
 
 def with_fingerprint(fingerprint: bytes) -> list[Path]:
-    """The files that state to be the weights with this fingerprint, whatever they are called, in
-    all folders of weights."""
+    """The files in all folders that state this fingerprint, whatever their names are."""
     return [
         path
         for folder in (embedded_folder(), *installed_folders())
@@ -72,7 +85,7 @@ def with_fingerprint(fingerprint: bytes) -> list[Path]:
 
 
 def missing(info: ModelInfo, fingerprint: bytes) -> WeightsError:
-    """The error for a stream whose weights are in no folder."""
+    """The error for a stream whose weights are in none of the folders."""
     needed = releases.describe(info.name, fingerprint)
     return WeightsError(
         f"the stream needs weights {needed} of {info.name}, which are not here: "
@@ -86,23 +99,25 @@ def _advice(name: str) -> str:
 
 
 def _stated_fingerprint(path: Path) -> str | None:
-    """What the manifest says of an embedded file, and its own head of any other; `weights.load`
-    finds out whether it is so."""
+    """The fingerprint of a file according to the manifest, or else to the file's own metadata.
+
+    `weights.load` computes the true one.
+    """
     if path.parent == embedded_folder():
         return manifest().get(path.name, {}).get("fingerprint")
-    if not path.is_file():  # reading a pipe would wait
+    if not path.is_file():  # a pipe would block
         return None
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
-            head = json.loads(file.read(size)) if size <= _HEAD else {}
-        return str(head["__metadata__"][FINGERPRINT])
+            header = json.loads(file.read(size)) if size <= _MAX_HEADER else {}
+        return str(header["__metadata__"][FINGERPRINT])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
 def identity(path: Path) -> tuple[int, ...]:
-    """Another one once the file at `path` has been replaced or written to."""
+    """A key for caches that changes when the file at `path` is replaced or written to."""
     try:
         status = path.stat()
     except OSError as error:
@@ -111,9 +126,8 @@ def identity(path: Path) -> tuple[int, ...]:
 
 
 def status(info: ModelInfo) -> Literal["embedded", "installed", "missing"]:
-    """Whether any quality of the model can be used."""
-    qualities = [1.0] if info.variable_rate else [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
-    names = {file_name(info, q) for q in qualities}
+    """Where weights of the model lie, for any quality."""
+    names = file_names(info)
     if any((embedded_folder() / n).is_file() for n in names):
         return "embedded"
     if any((folder / n).is_file() for folder in installed_folders() for n in names):
@@ -122,7 +136,7 @@ def status(info: ModelInfo) -> Literal["embedded", "installed", "missing"]:
 
 
 def expected_sha256(path: Path) -> str | None:
-    """What the manifest says of an embedded weights file; None for any other file."""
+    """The SHA-256 of an embedded weights file according to the manifest; None for other files."""
     if path.parent != embedded_folder():
         return None
     return manifest().get(path.name, {}).get("sha256")
@@ -130,7 +144,10 @@ def expected_sha256(path: Path) -> str | None:
 
 @cache
 def manifest() -> dict[str, Any]:
-    """MANIFEST.json: file name -> how it was trained and what it measures; {} if there is none."""
+    """MANIFEST.json: file name -> how the weights were trained and what was measured with them.
+
+    {} where there is no manifest.
+    """
     path = embedded_folder() / "MANIFEST.json"
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -1,7 +1,7 @@
-"""Probability models of the latents: factorised prior for z, conditional Gaussian for y.
+"""Probability models of the latents: a factorised prior for z, a conditional Gaussian for y.
 
-Both give likelihoods for training and, through `tables`, the integer tables that coding uses.
-Parameter and buffer names equal those of the published checkpoints.
+Both give likelihoods for training and, as `tables`, the integer CDF tables for coding. Parameter
+and buffer names equal those of the published checkpoints.
 """
 
 from __future__ import annotations
@@ -19,22 +19,33 @@ from stfcodec.entropy.tables import TAIL_MASS, CdfTables, gaussian_tables, pmf_t
 from stfcodec.models.layers import LowerBound
 
 SCALE_MIN, SCALE_MAX, SCALE_LEVELS = 0.11, 256.0, 64
+"""Range and number of the scale levels, see `scale_levels`."""
+
+LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
+"""Difference between the logarithms of neighbouring scale levels."""
+
 LIKELIHOOD_BOUND = 1e-9
+"""Likelihoods are at least this, so that their logarithm and its gradient stay finite."""
 
 
 def ste_round(x: Tensor) -> Tensor:
-    """Round half to even; the gradient passes straight through."""
+    """x rounded half to even, with a straight-through gradient."""
     return x + (torch.round(x) - x).detach()
 
 
+def add_uniform_noise(x: Tensor) -> Tensor:
+    """x + U(−½, ½), which stands for rounding in training (Ballé et al., 2017)."""
+    return x + torch.rand_like(x) - 0.5
+
+
 def scale_levels() -> Tensor:
-    """(64,) float32, log-spaced 0.11…256: the scales that have a table."""
+    """The scales that have a CDF table: (64,) float32, log-spaced 0.11…256."""
     low, high = math.log(SCALE_MIN), math.log(SCALE_MAX)
     return torch.exp(torch.linspace(low, high, SCALE_LEVELS, dtype=torch.float32))
 
 
 class TabledPrior(nn.Module):
-    """A prior that carries its integer CDF tables as buffers, empty until `update`."""
+    """A prior that holds its integer CDF tables as buffers, which are empty until `update`."""
 
     _offset: Tensor
     _quantized_cdf: Tensor
@@ -47,12 +58,17 @@ class TabledPrior(nn.Module):
         self.likelihood_lower_bound = LowerBound(LIKELIHOOD_BOUND)
 
     def set_tables(self, tables: CdfTables) -> None:
-        """Stores tables. Raises WeightsError where they are damaged."""
+        """Stores the tables. Raises WeightsError where they are damaged."""
         tables.validate()
         self._quantized_cdf = torch.from_numpy(tables.cdf)
         self._cdf_length = torch.from_numpy(tables.length)
         self._offset = torch.from_numpy(tables.offset)
         self.__dict__.pop("tables", None)
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether tables are stored."""
+        return self._quantized_cdf.numel() > 0
 
     @cached_property
     def tables(self) -> CdfTables:
@@ -64,7 +80,7 @@ class TabledPrior(nn.Module):
 
 
 class EntropyBottleneck(TabledPrior):
-    """Factorised prior: a learned cumulative per channel (Ballé et al., 2018, app. 6.1)."""
+    """Factorised prior: one learned cumulative per channel (Ballé et al., 2018, app. 6.1)."""
 
     target: Tensor
 
@@ -89,11 +105,11 @@ class EntropyBottleneck(TabledPrior):
         self.register_buffer("target", torch.tensor([-bound, 0.0, bound], dtype=torch.float32))
 
     def medians(self) -> Tensor:
-        """(1, C, 1, 1): z is rounded relative to these."""
+        """(1, C, 1, 1). The symbols of z are z − median, rounded."""
         return self.quantiles[:, 0, 1].detach()[None, :, None, None]
 
     def logits(self, z: Tensor) -> Tensor:
-        """Logit of the cumulative. z: (C, 1, n) -> (C, 1, n)."""
+        """Logits of the cumulative. z: (C, 1, n) -> (C, 1, n)."""
         for i in range(self.layers):
             z = F.softplus(getattr(self, f"_matrix{i}")) @ z + getattr(self, f"_bias{i}")
             if i < self.layers - 1:
@@ -115,7 +131,7 @@ class EntropyBottleneck(TabledPrior):
 
     @torch.no_grad()
     def fit_quantiles(self) -> None:
-        """Moves the outer quantiles to where the tails hold TAIL_MASS; the medians stay."""
+        """Sets the outer quantiles so that the tails hold TAIL_MASS. The medians stay."""
         for column in (0, 2):
             low = torch.full_like(self.quantiles[:, :, :1], -1e4)
             high = -low
@@ -127,7 +143,7 @@ class EntropyBottleneck(TabledPrior):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Rebuilds the integer tables, one row a channel, from the learned cumulatives."""
+        """Rebuilds the integer tables, one per channel, from the learned cumulatives."""
         low, median, high = self.quantiles[:, 0].unbind(1)
         minima = torch.ceil(median - low).int().clamp(min=0)
         maxima = torch.ceil(high - median).int().clamp(min=0)
@@ -142,7 +158,7 @@ class EntropyBottleneck(TabledPrior):
 
 
 class GaussianConditional(TabledPrior):
-    """Gaussian with predicted mean and scale, integrated over unit intervals."""
+    """Gaussian with a predicted mean and scale, integrated over unit intervals."""
 
     scale_table: Tensor
     scale_bound: Tensor
@@ -154,14 +170,16 @@ class GaussianConditional(TabledPrior):
         self.lower_bound_scale = LowerBound(SCALE_MIN)
 
     def likelihood(self, residual: Tensor, scale: Tensor) -> Tensor:
-        """Probability of each y − mean (noisy or rounded) under N(0, scale²), scale ≥ 0.11."""
+        """Probability of each y − mean (noisy or rounded) under N(0, scale²). Scales below 0.11
+        count as 0.11."""
         scale = self.lower_bound_scale(scale)
         distance = residual.abs()
         upper = _normal_cdf((0.5 - distance) / scale)
         return self.likelihood_lower_bound(upper - _normal_cdf((-0.5 - distance) / scale))
 
-    def indexes(self, scale: Tensor) -> Tensor:
-        """Row of the tables for each scale: the first level that is ≥ scale (the last at most)."""
+    def levels_of(self, scale: Tensor) -> Tensor:
+        """The scale level of each scale: the first level that is not below it, or the last.
+        int32."""
         return torch.bucketize(scale.contiguous(), self.scale_table[:-1]).to(torch.int32)
 
     @torch.no_grad()
@@ -177,7 +195,8 @@ def _normal_cdf(x: Tensor) -> Tensor:
 
 
 def _tables(pmf: Tensor, tail: Tensor, length: Tensor, offset: Tensor) -> CdfTables:
-    """pmf: (T, longest), of which row t uses length[t]; tail: (T,) goes to the escape."""
+    """Tables from pmf (T, longest), of whose row t length[t] entries count, and from tail (T,), the
+    probability of the escape."""
     cdf = np.zeros((len(length), int(length.max()) + 2), dtype=np.int32)
     for t, n in enumerate(length.tolist()):
         cdf[t, : n + 2] = pmf_to_cdf(torch.cat([pmf[t, :n], tail[t : t + 1]]).cpu().numpy())

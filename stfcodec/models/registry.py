@@ -1,6 +1,8 @@
-"""Which models there are: plain data, importable without torch.
+"""The architectures: every model with its widths, the range of qualities, and λ of a quality.
 
-A model's `id` is what a .stf file stores. Ids are written by hand and never reused or renumbered.
+Plain data, importable without torch. `releases.py` lists the weights that were released for these
+models. A .stf file stores the `id` of its model. Ids are written by hand and never reused or
+renumbered.
 """
 
 from __future__ import annotations
@@ -27,11 +29,11 @@ class EntropyWidths:
     slices: int
     """y is coded in this many slices of equal width."""
     support: int
-    """Each slice sees the first `support` decoded slices (not the latest ones)."""
+    """Each slice is predicted from at most this many decoded slices, the first ones."""
     h_a: tuple[int, int, int, int, int, int]
-    """Hyper-analysis: channels of y, then of its five convolutions; the last is z."""
+    """Hyper-analysis: channels of y, then of its five convolutions, the last of which gives z."""
     h_s: tuple[int, int, int, int, int, int]
-    """Each hyper-synthesis: channels of z, then of its five convolutions; the last is y."""
+    """Each hyper-synthesis: channels of z, then of its five convolutions. The last equals y's."""
     context: tuple[int, ...]
     """Hidden channels of every mean, scale and latent-residual-prediction transform."""
 
@@ -92,7 +94,7 @@ class LiteWidths:
     latents: int = 224
     hyper_latents: int = 96
     context_channels: int = 128
-    """Of the network that predicts the second pass's means from the first pass."""
+    """Channels of the network that predicts the second pass's means from the first pass."""
     fine_channels: int = 48
     """At ¼ resolution, in g_s."""
     window: int = 8
@@ -109,15 +111,15 @@ class ModelInfo:
     family: Literal["wacnn", "stf"]
     widths: WacnnWidths | StfWidths | LiteWidths
     variable_rate: bool
-    """True: one weights file serves every quality, fractions included, by factors for channels.
-    False: one weights file for each whole quality."""
+    """True: one weights file serves every quality, fractions included, by factors per channel.
+    False: each whole quality has a weights file of its own."""
     parameters: int
 
 
 _CONTEXT = (224, 176, 128, 64)
 
 RETIRED = {1: "wacnn-lite", 2: "stf-lite"}
-"""Ids of models that are gone, whose files were previews: the lite models' first generation."""
+"""Ids of removed models: the first generation of the lite models, whose files were previews."""
 
 MODELS: tuple[ModelInfo, ...] = (
     ModelInfo(
@@ -180,7 +182,7 @@ MODELS: tuple[ModelInfo, ...] = (
 
 
 def by_name(name: str) -> ModelInfo:
-    """The entry called `name`. Raises UsageError naming the known ones."""
+    """The model called `name`. Raises UsageError, which lists the known names."""
     for info in MODELS:
         if info.name == name:
             return info
@@ -189,7 +191,7 @@ def by_name(name: str) -> ModelInfo:
 
 
 def by_id(model_id: int) -> ModelInfo:
-    """The entry a stream names by number. Raises StreamError for one of another version."""
+    """The model with the id that a stream stores. Raises StreamError where it is not known."""
     for info in MODELS:
         if info.id == model_id:
             return info
@@ -202,7 +204,8 @@ def by_id(model_id: int) -> ModelInfo:
 
 
 def check_quality(quality: float, info: ModelInfo) -> float:
-    """`quality` to a thousandth (what a stream stores), in the model's range. Raises UsageError."""
+    """`quality` rounded to a thousandth, the resolution of a stream. Raises UsageError where the
+    model does not have it."""
     quality = round(_number("quality", quality), 3)
     if not MIN_QUALITY <= quality <= MAX_QUALITY:  # also refuses NaN
         raise UsageError(f"quality {quality:g} is outside {MIN_QUALITY:g}…{MAX_QUALITY:g}")
@@ -212,7 +215,7 @@ def check_quality(quality: float, info: ModelInfo) -> float:
 
 
 def check_stored_quality(quality: float, info: ModelInfo) -> float:
-    """`check_quality` of what a stream says: raises StreamError."""
+    """As `check_quality`, for the quality that a stream stores: raises StreamError."""
     try:
         return check_quality(quality, info)
     except UsageError as error:
@@ -220,7 +223,7 @@ def check_stored_quality(quality: float, info: ModelInfo) -> float:
 
 
 def check_effort(effort: int) -> int:
-    """`effort`, a whole number in 0…100. Raises UsageError."""
+    """`effort` as an int. Raises UsageError unless it is a whole number in 0…100."""
     wanted = _number("effort", effort)
     if not 0 <= wanted <= MAX_EFFORT or wanted != int(wanted):  # also refuses NaN
         raise UsageError(f"effort {wanted:g} is not a whole number in 0…{MAX_EFFORT}")
@@ -235,7 +238,10 @@ def _number(name: str, value: object) -> float:
 
 
 def quality_from_lambda(lmbda: float) -> float:
-    """Quality whose λ is `lmbda`, geometrically interpolated. Raises UsageError."""
+    """The quality whose λ is `lmbda`: the inverse of `lambda_from_quality`.
+
+    Raises UsageError where λ is outside the range of `LAMBDAS`.
+    """
     if not LAMBDAS[0] <= lmbda <= LAMBDAS[-1]:
         raise UsageError(f"lambda {lmbda:g} is outside {LAMBDAS[0]:g}…{LAMBDAS[-1]:g}")
     upper = next(i for i in range(1, len(LAMBDAS)) if lmbda <= LAMBDAS[i])
@@ -244,7 +250,10 @@ def quality_from_lambda(lmbda: float) -> float:
 
 
 def lambda_from_quality(quality: float) -> float:
-    """λ at a fractional quality in 1…6: the inverse of `quality_from_lambda`."""
+    """λ at a quality in 1…6: `LAMBDAS` at whole qualities, geometrically interpolated between.
+
+    `train.loss.lambda_at` computes the same for tensors.
+    """
     lower = min(int(quality), len(LAMBDAS) - 1)
     low, high = LAMBDAS[lower - 1], LAMBDAS[lower]
     return low * (high / low) ** (quality - lower)

@@ -1,4 +1,7 @@
-"""STF: the paper's symmetrical transformer (Fig. 5)."""
+"""STF, the paper's symmetrical transformer (Fig. 5): the transforms.
+
+`channelwise.py` has its entropy model.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from stfcodec.models.base import Step, round_up
+from stfcodec.geometry import round_up
+from stfcodec.models.base import Stage
 from stfcodec.models.channelwise import ChannelwiseModel
 from stfcodec.models.layers import ShuffledConv
 from stfcodec.models.registry import StfWidths
@@ -20,7 +24,7 @@ class STF(ChannelwiseModel):
     def __init__(self, widths: StfWidths) -> None:
         super().__init__(widths.entropy)
         dims = widths.dims
-        # Each block adds half a window to what is seen; end_conv is 5×5 at ½, then 3×3.
+        # Each block adds half a window to the receptive field; end_conv is 5×5 at ½, then 3×3.
         strides = [widths.patch * 2**i for i in range(len(dims))]
         reach = [d * widths.window // 2 * s for d, s in zip(widths.depths, strides, strict=True)]
         self._margins = (
@@ -28,7 +32,7 @@ class STF(ChannelwiseModel):
             round_up(reach[2] + reach[3], widths.window * strides[3]),
         )
 
-        def stage(i: int, resample: nn.Module | None) -> SwinStage:
+        def swin_stage(i: int, resample: nn.Module | None) -> SwinStage:
             return SwinStage(
                 dims[i],
                 widths.depths[i],
@@ -41,52 +45,53 @@ class STF(ChannelwiseModel):
         self.patch_embed = PatchEmbed(widths.patch, dims[0])
         merges = [PatchMerge(a, b) for a, b in pairwise(dims)]
         splits = [PatchSplit(b, a) for a, b in pairwise(dims)]
-        self.layers = nn.ModuleList(stage(i, m) for i, m in enumerate([*merges, None]))
+        self.layers = nn.ModuleList(swin_stage(i, m) for i, m in enumerate([*merges, None]))
         self.syn_layers = nn.ModuleList(
-            stage(i, s) for i, s in reversed(list(enumerate([None, *splits])))
+            swin_stage(i, s) for i, s in reversed(list(enumerate([None, *splits])))
         )
         self.end_conv = nn.Sequential(
             nn.Conv2d(dims[0], widths.end_width * widths.patch**2, 5, padding=2),
-            nn.Identity(),  # the published networks shuffle pixels here
+            nn.Identity(),  # keeps the published keys; ShuffledConv shuffles the pixels
             ShuffledConv(widths.end_width, 3),
         )
 
-    def analysis_steps(self, quality: Tensor | float) -> tuple[Step, ...]:
+    def analysis_stages(self, quality: Tensor | float) -> tuple[Stage, ...]:
         return (
-            Step(self._fine_analysis, (1, 8), self._margins[0]),
-            Step(self._coarse_analysis, (8, 16), self._margins[1], tiles=3),
+            Stage(self._fine_analysis, (1, 8), self._margins[0]),
+            Stage(self._coarse_analysis, (8, 16), self._margins[1], tile_scale=3),
         )
 
-    def synthesis_steps(self, quality: Tensor | float) -> tuple[Step, ...]:
+    def synthesis_stages(self, quality: Tensor | float) -> tuple[Stage, ...]:
         return (
-            Step(self._coarse_synthesis, (16, 4), self._margins[1], tiles=3),
-            Step(self._fine_synthesis, (4, 1), self._margins[0]),
+            Stage(self._coarse_synthesis, (16, 4), self._margins[1], tile_scale=3),
+            Stage(self._fine_synthesis, (4, 1), self._margins[0]),
         )
 
     def precise_layers(self) -> tuple[nn.Module, ...]:
         return self.patch_embed.proj, self.end_conv[-1]
 
     def _fine_analysis(self, x: Tensor) -> Tensor:
-        x = self._lower(self.patch_embed(x).permute(0, 3, 1, 2))
+        x = self.cast_inner(self.patch_embed(x).permute(0, 3, 1, 2))
         return _run(self.layers[:2], x)
 
-    # At low resolution, what the blocks add up to is float32: rounding it there would show most.
+    # At low resolution the residual sums are float32, as rounding errors there show most.
 
     def _coarse_analysis(self, x: Tensor) -> Tensor:
-        return _run(self.layers[2:], x, self._raise)
+        return _run(self.layers[2:], x, self.cast_precise)
 
     def _coarse_synthesis(self, y_hat: Tensor) -> Tensor:
-        return _run(self.syn_layers[:2], y_hat, self._raise)
+        return _run(self.syn_layers[:2], y_hat, self.cast_precise)
 
     def _fine_synthesis(self, x: Tensor) -> Tensor:
         x = self.end_conv[:-1](_run(self.syn_layers[2:], x))
-        return self.end_conv[-1](self._raise(x))
+        return self.end_conv[-1](self.cast_precise(x))
 
 
 def _run(
     stages: Iterable[nn.Module], x: Tensor, cast: Callable[[Tensor], Tensor] = lambda x: x
 ) -> Tensor:
-    """x: (B, C, H, W), same out; stages want channels last, and what `cast` makes of it."""
+    """Swin stages, which take (B, H, W, C), on x (B, C, H, W); same out. `cast` sets the precision
+    of each stage's input."""
     x = x.permute(0, 2, 3, 1)
     for stage in stages:
         x = stage(cast(x))

@@ -1,4 +1,7 @@
-"""Stages of Swin transformer blocks (Liu et al., 2021), as STF has them. Maps are (B, H, W, C)."""
+"""Swin transformer blocks (Liu et al., 2021), and the stages of STF that consist of them.
+
+Maps are (B, H, W, C).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from stfcodec.models.layers import Linear
 
 
 class Mlp(nn.Module):
+    """Linear, GELU, linear. x: (…, dim), same out."""
+
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
         self.fc1 = Linear(dim, hidden)
@@ -21,14 +26,14 @@ class Mlp(nn.Module):
 
 
 def _as_weights(x: Tensor, layer: nn.Linear) -> Tensor:
-    """x in the precision of a layer in bfloat16; for others, x."""
+    """x in bfloat16 where the layer's weights are; otherwise x as it is."""
     return x.to(layer.weight.dtype) if layer.weight.dtype == torch.bfloat16 else x
 
 
 class SwinBlock(nn.Module):
-    """Pre-norm window attention and MLP, both residual (Liu et al., 2021). x: (B, H, W, dim).
+    """Pre-norm window attention and MLP, both residual. x: (B, H, W, dim), same out.
 
-    What the branches add up to keeps the precision of x; the branches have that of their weights.
+    The residual sum has the precision of x, each branch that of its weights.
     """
 
     def __init__(self, dim: int, heads: int, window: int, shift: int, mlp_ratio: float) -> None:
@@ -40,13 +45,13 @@ class SwinBlock(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = _as_weights(self.norm1(x), self.attn.qkv)
-        x = x + windowed_attention(seen, self.attn, self.window, self.shift)
+        normed = _as_weights(self.norm1(x), self.attn.qkv)
+        x = x + windowed_attention(normed, self.attn, self.window, self.shift)
         return x + self.mlp(_as_weights(self.norm2(x), self.mlp.fc1))
 
 
 class PatchEmbed(nn.Module):
-    """(B, 3, H, W) -> (B, H/patch, W/patch, dim), normalised."""
+    """Patches to vectors, normalised: (B, 3, H, W) -> (B, H/patch, W/patch, dim)."""
 
     def __init__(self, patch: int, dim: int) -> None:
         super().__init__()
@@ -58,9 +63,10 @@ class PatchEmbed(nn.Module):
 
 
 class PatchMerge(nn.Module):
-    """(B, H, W, dim) -> (B, H/2, W/2, dim_out): 2×2 positions are concatenated, normalised, mixed.
+    """Halves the resolution: (B, H, W, dim) -> (B, H/2, W/2, dim_out).
 
-    Concatenation order is (row, column) = (0,0), (1,0), (0,1), (1,1), as published.
+    2×2 positions are concatenated, normalised and mapped linearly. The order is (row, column) =
+    (0,0), (1,0), (0,1), (1,1), as published.
     """
 
     def __init__(self, dim: int, dim_out: int) -> None:
@@ -70,6 +76,7 @@ class PatchMerge(nn.Module):
 
     @staticmethod
     def concatenate(x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H/2, W/2, 4·C)."""
         B, H, W, C = x.shape
         x = x.view(B, H // 2, 2, W // 2, 2, C).permute(0, 1, 3, 4, 2, 5)
         return x.reshape(B, H // 2, W // 2, 4 * C)
@@ -79,7 +86,10 @@ class PatchMerge(nn.Module):
 
 
 class PatchSplit(nn.Module):
-    """(B, H, W, dim) -> (B, 2H, 2W, dim_out): normalised, mixed to 4·dim_out, pixel shuffle."""
+    """Doubles the resolution: (B, H, W, dim) -> (B, 2·H, 2·W, dim_out).
+
+    Positions are normalised, mapped linearly to 4·dim_out channels and shuffled.
+    """
 
     def __init__(self, dim: int, dim_out: int) -> None:
         super().__init__()
@@ -94,7 +104,8 @@ class PatchSplit(nn.Module):
 
 
 class SwinStage(nn.Module):
-    """`depth` Swin blocks, every second one shifted, then an optional change of resolution."""
+    """`depth` Swin blocks, every second one with shifted windows, then an optional change of
+    resolution, called `downsample` in either direction as in the published networks."""
 
     def __init__(
         self,

@@ -1,18 +1,22 @@
-"""WACNN: the paper's CNN with window attention modules (Fig. 2)."""
+"""WACNN, the paper's CNN with window attention modules (Fig. 2): the transforms.
+
+`channelwise.py` has its entropy model.
+"""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
+from stfcodec.geometry import round_up
 from stfcodec.models.attention import WindowAttentionModule
-from stfcodec.models.base import Step, round_up
+from stfcodec.models.base import Stage
 from stfcodec.models.channelwise import ChannelwiseModel
 from stfcodec.models.layers import GDN, PixelDeconv, conv5x5_down, deconv5x5_up
 from stfcodec.models.registry import WacnnWidths
 
 
 class WACNN(ChannelwiseModel):
-    """Stride-2 convolutions with GDN; attention in windows at ¼ and 1⁄16 resolution."""
+    """Stride-2 convolutions with GDN, and window attention at ¼ and 1⁄16 resolution."""
 
     def __init__(self, widths: WacnnWidths) -> None:
         super().__init__(widths.entropy)
@@ -22,7 +26,8 @@ class WACNN(ChannelwiseModel):
             return WindowAttentionModule(dim, window, widths.heads, widths.units)
 
         fine, coarse = widths.windows
-        # 5×5 convolutions; half a window and the residual units at ¼, then at 1⁄16.
+        # Receptive field: the 5×5 convolutions, half a window and the residual units at ¼, then the
+        # same at 1⁄16.
         self._margins = (
             round_up(2 + 4 + 4 * (fine // 2 + widths.units), 4 * fine),
             round_up(8 + 16 + 16 * (coarse // 2 + widths.units), 16 * coarse),
@@ -40,29 +45,29 @@ class WACNN(ChannelwiseModel):
             PixelDeconv(a, 3),
         )  # fmt: skip
 
-    def analysis_steps(self, quality: Tensor | float) -> tuple[Step, ...]:
+    def analysis_stages(self, quality: Tensor | float) -> tuple[Stage, ...]:
         return (
-            Step(self._fine_analysis, (1, 4), self._margins[0]),
-            Step(self._coarse_analysis, (4, 16), self._margins[1], tiles=3),
+            Stage(self._fine_analysis, (1, 4), self._margins[0]),
+            Stage(self._coarse_analysis, (4, 16), self._margins[1], tile_scale=3),
         )
 
-    def synthesis_steps(self, quality: Tensor | float) -> tuple[Step, ...]:
+    def synthesis_stages(self, quality: Tensor | float) -> tuple[Stage, ...]:
         return (
-            Step(self._coarse_synthesis, (16, 4), self._margins[1], tiles=3),
-            Step(self._fine_synthesis, (4, 1), self._margins[0]),
+            Stage(self._coarse_synthesis, (16, 4), self._margins[1], tile_scale=3),
+            Stage(self._fine_synthesis, (4, 1), self._margins[0]),
         )
 
     def precise_layers(self) -> tuple[nn.Module, ...]:
         return self.g_a[0], self.g_s[-1]
 
     def _fine_analysis(self, x: Tensor) -> Tensor:
-        return self.g_a[1:5](self._lower(self.g_a[0](x)))
+        return self.g_a[1:5](self.cast_inner(self.g_a[0](x)))
 
     def _coarse_analysis(self, x: Tensor) -> Tensor:
         return self.g_a[5:](x)
 
     def _coarse_synthesis(self, y_hat: Tensor) -> Tensor:
-        return self.g_s[:4](self._lower(y_hat))
+        return self.g_s[:4](self.cast_inner(y_hat))
 
     def _fine_synthesis(self, x: Tensor) -> Tensor:
-        return self.g_s[-1](self._raise(self.g_s[4:-1](x)))
+        return self.g_s[-1](self.cast_precise(self.g_s[4:-1](x)))

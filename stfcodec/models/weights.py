@@ -1,5 +1,8 @@
-"""Weights files: safetensors with half-precision networks, what decides probabilities as integers,
-and the integer coding tables."""
+"""The format of weights files: saving, loading, checking and fingerprints.
+
+A file is safetensors with the float networks in half precision, the integer form of the entropy
+networks, and the integer coding tables. `locate.py` finds files, `releases.py` lists released ones.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from stfcodec.errors import WeightsError
+from stfcodec.files import write_bytes
 from stfcodec.models import locate
 from stfcodec.models.base import CompressionModel
 from stfcodec.models.build import build
@@ -24,28 +28,35 @@ from stfcodec.models.priors import SCALE_LEVELS
 from stfcodec.models.registry import ModelInfo
 
 _TABLES = re.compile(r"\.(_quantized_cdf|_cdf_length|_offset|scale_table)$")
+"""Keys of coding tables."""
+
 _INTEGER = "integer."
+"""Prefix of the keys of the integer form."""
+
 _ENCODER_ONLY = re.compile(
     r"(g_a|h_a)\d*\.|entropy_bottleneck\._(matrix|bias|factor)|gaussian_conditional\.scale_table"
     r"|integer\..*\.(scale|step|float_bias)$"
 )
-"""Tensors that no decoder reads: analysis, and what training or a search for latents goes by."""
-_LARGEST = 4 << 30
-"""Bytes of a weights file."""
+"""Keys of tensors that no decoder reads: the analysis, and what only training or the refinement of
+latents needs."""
 
-_LARGEST_LOGARITHM = 40.0
-"""Of a scale or gain: far beyond any, and its exponential is a number."""
+_MAX_SIZE = 4 << 30
+"""Bytes of a weights file, at most."""
 
+_MAX_LOGARITHM = 40.0
+"""Magnitude of the logarithm of a scale or gain, at most. Its exponential is finite."""
+
+# Newer compressai versions renamed these parameters.
 _RENAMED = re.compile(r"(entropy_bottleneck\.)(matrices|biases|factors)\.(\d+)$")
 _ORIGINAL = {"matrices": "_matrix", "biases": "_bias", "factors": "_factor"}
 
 
 def save(model: CompressionModel, path: Path) -> None:
-    """Writes parameters as float16, the integer form and coding tables as they are.
+    """Writes parameters as float16, and the integer form and coding tables unchanged.
 
-    Where there is an integer form, the float networks that it replaces are left out; constants
-    are not stored. The tables of z are rebuilt from the rounded parameters, so that coding matches
-    what is stored.
+    The float networks that an integer form replaces are left out, and so are constants. The
+    model's parameters are rounded to float16 as well, and the tables of z rebuilt from them, so
+    that the model codes as the file does.
     """
     parameters = dict(model.named_parameters())
     stored = {k: p.detach().half() for k, p in parameters.items()}
@@ -60,16 +71,15 @@ def save(model: CompressionModel, path: Path) -> None:
     }
     tensors = {k: t.cpu().contiguous() for k, t in tensors.items()}
     data = save_safetensors(tensors, {locate.FINGERPRINT: fingerprint(tensors).hex()})
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    write_bytes(path, data, overwrite=True)
 
 
 def fingerprint(state: dict[str, Tensor]) -> bytes:
-    """4 bytes that tell a stream's weights: of the SHA-256 over the tensors that decoding reads, in
-    the order of their names, each as name, type and sides, a line, and its values, little-endian.
+    """The 4 bytes by which a stream names its weights: the start of a SHA-256.
 
-    state: tensors as a weights file holds them. Another g_a or h_a leaves the fingerprint.
+    It covers the tensors that decoding reads, ordered by name. Each counts as a line of name, type
+    and sides, followed by its values, little-endian. Other weights of g_a or h_a leave the
+    fingerprint unchanged. state: tensors as a weights file holds them.
     """
     digest = hashlib.sha256()
     for name in sorted(k for k in state if not _ENCODER_ONLY.match(k)):
@@ -81,11 +91,17 @@ def fingerprint(state: dict[str, Tensor]) -> bytes:
 
 
 class _NoInitialisation(TorchFunctionMode):
-    """Inside, `torch.nn.init` does nothing, and no random numbers of the host's are drawn: who
-    reads weights need not wait for random ones."""
+    """Inside, `torch.nn.init` does nothing.
+
+    Loading does not wait for random initial weights, and leaves torch's random numbers alone.
+    """
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         drawn = func in (torch.Tensor.normal_, torch.Tensor.uniform_)
         if drawn or getattr(func, "__module__", None) == "torch.nn.init":
@@ -95,16 +111,18 @@ class _NoInitialisation(TorchFunctionMode):
 
 @plain_torch()
 def load(info: ModelInfo, path: Path, coding: bool = False) -> CompressionModel:
-    """The model in evaluation mode, float32, with tables, and `fingerprint` set. It holds nothing
-    of the file, which may be replaced afterwards.
+    """The model in evaluation mode, float32, with coding tables and its `fingerprint`.
 
-    coding: the float networks that an integer form replaces are of no use and stay undefined.
+    path: a weights file in the format of this module, or a checkpoint of the published networks
+    ({"state_dict": …}) or of our training ({"average": …}). Checkpoints have no integer form, and
+    their tables are computed here. The model does not keep the file open or mapped, so the file may
+    be replaced afterwards.
 
-    path: our safetensors, or a checkpoint of the published networks ({"state_dict": …}) or of our
-    training ({"average": …}), whose tables are computed here. Only our files hold an integer form;
-    the float networks beside it are then what it stands for. Raises WeightsError where the file is
-    missing, damaged, of another model or not finite, or where its integer form could leave exact
-    arithmetic.
+    coding: whether the model is for coding only. Then the float networks that an integer form
+    replaces stay undefined. Otherwise they get the weights of the integer form.
+
+    Raises WeightsError where the file is missing, damaged or of another model, where a value is not
+    finite, and where a sum of the integer form could be inexact.
     """
     data = _read(path)
     if locate.expected_sha256(path) not in (None, hashlib.sha256(data).hexdigest()):
@@ -135,7 +153,7 @@ def load(info: ModelInfo, path: Path, coding: bool = False) -> CompressionModel:
     if needed or unexpected:
         problem = f"{needed[0]} is missing" if needed else f"{unexpected[0]} is not part of it"
         raise WeightsError(f"{path}: not weights of {info.name} ({problem})")
-    if not model.gaussian_conditional._quantized_cdf.numel():
+    if not model.gaussian_conditional.has_tables:
         model.update()
     _check_tables(model, path)
     if model.integer is not None:
@@ -153,8 +171,8 @@ def _read(path: Path) -> bytes:
     try:
         if not path.is_file():
             raise WeightsError(f"{path}: cannot read the weights (no file)")
-        if path.stat().st_size > _LARGEST:
-            raise WeightsError(f"{path}: cannot read the weights (over {_LARGEST} bytes)")
+        if path.stat().st_size > _MAX_SIZE:
+            raise WeightsError(f"{path}: cannot read the weights (over {_MAX_SIZE} bytes)")
         return path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the weights ({error.strerror})") from None
@@ -163,16 +181,19 @@ def _read(path: Path) -> bytes:
 
 
 def _check_values(state: dict[str, Tensor], path: Path) -> None:
-    """Numbers are finite, those that are logarithms of some size."""
+    """Raises WeightsError where a value is not finite, or a logarithm too large."""
     for name, t in state.items():
         if t.is_floating_point() and not torch.isfinite(t).all():
             raise WeightsError(f"{path}: damaged weights file ({name} is not finite)")
-        if name.split(".")[-1].startswith("log_") and t.abs().max() > _LARGEST_LOGARITHM:
+        if name.split(".")[-1].startswith("log_") and t.abs().max() > _MAX_LOGARITHM:
             raise WeightsError(f"{path}: damaged weights file ({name} is beyond all scale)")
 
 
 def _check_coding_tables(state: dict[str, Tensor], path: Path) -> None:
-    """Beside an integer form they are made already: other ones would code other streams."""
+    """Raises WeightsError where coding tables are missing beside an integer form.
+
+    Tables that were computed here instead could differ from those of the encoder.
+    """
     for prior in ("entropy_bottleneck", "gaussian_conditional"):
         for name in ("_quantized_cdf", "_cdf_length", "_offset"):
             if not state.get(f"{prior}.{name}", torch.empty(0)).numel():
@@ -180,27 +201,26 @@ def _check_coding_tables(state: dict[str, Tensor], path: Path) -> None:
 
 
 def _check_tables(model: CompressionModel, path: Path) -> None:
-    """A table for each channel of z, and one for each scale level of y."""
+    """Raises WeightsError unless each channel of z and each scale level of y has a valid table."""
     z, y = model.entropy_bottleneck, model.gaussian_conditional
-    for what, prior, rows in (("z", z, z.quantiles.shape[0]), ("y", y, SCALE_LEVELS)):
+    for what, prior, count in (("z", z, z.quantiles.shape[0]), ("y", y, SCALE_LEVELS)):
         try:
             found = len(prior.tables.length)
         except (WeightsError, ValueError, IndexError) as error:
             raise WeightsError(f"{path}: damaged weights file ({error})") from None
-        if found != rows:
+        if found != count:
             raise WeightsError(
-                f"{path}: damaged weights file ({found} coding tables of {what}, not {rows})"
+                f"{path}: damaged weights file ({found} coding tables of {what}, not {count})"
             )
 
 
 def _check_types(model: CompressionModel, state: dict[str, Tensor], path: Path) -> None:
-    """Loading would round other types, silently: of the integer form to integers, of parameters to
-    float32."""
+    """Raises WeightsError where a tensor has a type that loading would silently convert."""
     floats = {torch.float16, torch.bfloat16, torch.float32}
-    wanted = {key: floats for key, _ in model.named_parameters()}
-    wanted |= {key: {b.dtype} for key, b in model.named_buffers() if key.startswith(_INTEGER)}
+    allowed = {key: floats for key, _ in model.named_parameters()}
+    allowed |= {key: {b.dtype} for key, b in model.named_buffers() if key.startswith(_INTEGER)}
     for key, t in state.items():
-        if t.dtype not in wanted.get(key, {t.dtype}):
+        if t.dtype not in allowed.get(key, {t.dtype}):
             raise WeightsError(f"{path}: damaged weights file ({key} is {t.dtype})")
 
 
@@ -224,7 +244,8 @@ def _plain(t: Tensor) -> Tensor:
 
 
 def _published_name(key: str) -> str:
-    """Strips the data-parallel prefix and undoes the renaming of newer compressai versions."""
+    """The key of the published checkpoints: without the data-parallel prefix, and as in older
+    compressai versions."""
     key = key.removeprefix("module.")
     return _RENAMED.sub(lambda m: f"{m[1]}{_ORIGINAL[m[2]]}{m[3]}", key)
 

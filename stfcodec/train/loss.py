@@ -1,4 +1,8 @@
-"""The loss of the paper, per sample: λ·255²·MSE + bpp (eq. 1)."""
+"""The rate-distortion loss of the paper, per sample: λ·255²·MSE + bpp (eq. 1).
+
+Also what depends on the quality of a sample: its λ, its weight in a batch, and how qualities are
+drawn.
+"""
 
 from __future__ import annotations
 
@@ -9,52 +13,66 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stfcodec.models.blocks import at_quality
 from stfcodec.models.registry import LAMBDAS, MAX_QUALITY, MIN_QUALITY
 
-_FLOOR = 1e-6
-"""Likelihoods are floored here before the logarithm: one absurd symbol must not own the batch."""
-_BALANCE = 0.4
-"""Weight λ^−0.4: a sample's loss grows with λ, and low rates would be neglected otherwise."""
+_MIN_LIKELIHOOD = 1e-6
+"""Bounds the bits of one symbol, so that a single improbable one does not dominate the batch."""
+_BALANCE_EXPONENT = 0.4
+"""Samples are weighted by λ^−0.4. The loss grows with λ, and unweighted the low rates would hardly
+be trained."""
 
-_BLOCK = 16
+_FLAT_BLOCK = 16
+"""Side in pixels of the blocks that `flat_block_mask` looks at."""
 
 
 class SampleLoss(NamedTuple):
-    """Each (B,)."""
+    """The loss of each sample and its parts, each (B,)."""
 
     loss: Tensor
     bpp: Tensor
+    """Bits per pixel of y and z."""
     mse: Tensor
-    """In units of grey levels squared (0…255²)."""
-    flat: Tensor
+    """Mean squared error in squared 8-bit levels (0…255²)."""
+    flat_mse: Tensor
     """The part of `mse` that lies on blocks of one colour."""
 
 
 @cache
 def _log_lambdas(device: torch.device) -> Tensor:
-    """(6,): sent to the device once, as sending waits."""
-    return torch.tensor(LAMBDAS).log().to(device)
+    """(6, 1). Cached because a copy to the device waits for it."""
+    return torch.tensor(LAMBDAS).log()[:, None].to(device)
 
 
-def lambdas_of(quality: Tensor) -> Tensor:
-    """λ at fractional qualities in 1…6, geometrically interpolated. (B,) -> (B,)"""
-    table = _log_lambdas(quality.device)
-    lower = (quality.floor().long() - 1).clamp(0, len(LAMBDAS) - 2)
-    return torch.lerp(table[lower], table[lower + 1], quality - 1 - lower).exp()
+def lambda_at(quality: Tensor) -> Tensor:
+    """λ of qualities in 1…6, as `registry.lambda_from_quality`: (B,) -> (B,)."""
+    return at_quality(_log_lambdas(quality.device), quality)[:, 0].exp()
 
 
-def spread_qualities(batch: int, generator: torch.Generator) -> Tensor:
-    """(B,) random qualities, one from each B-th part of 1…6: losses differ so much between them
-    that qualities drawn apart would make one step's gradient unlike the next one's."""
+def stratified_qualities(batch: int, generator: torch.Generator) -> Tensor:
+    """Random qualities (B,), one drawn from each of B equal parts of 1…6.
+
+    Losses depend so much on quality that with independent qualities the gradients of successive
+    steps would differ widely.
+    """
     device = generator.device
-    places = torch.arange(batch, device=device)
-    shares = (places + torch.rand(batch, generator=generator, device=device)) / batch
-    return MIN_QUALITY + (MAX_QUALITY - MIN_QUALITY) * shares
+    strata = torch.arange(batch, device=device)
+    positions = (strata + torch.rand(batch, generator=generator, device=device)) / batch
+    return MIN_QUALITY + (MAX_QUALITY - MIN_QUALITY) * positions
 
 
-class _Clamped(torch.autograd.Function):
-    """x within 0…1. Gradients pass: they are 0 where x and what it should be are both beyond an
-    end, and lead back where only x is."""
+def balancing_weights(quality: Tensor) -> Tensor:
+    """Weights of samples (B,) of these qualities, with mean 1 over the integer qualities."""
+    mean = sum(lmbda**-_BALANCE_EXPONENT for lmbda in LAMBDAS) / len(LAMBDAS)
+    return lambda_at(quality) ** -_BALANCE_EXPONENT / mean
+
+
+class _Clamp(torch.autograd.Function):
+    """Clamp to 0…1 whose gradient is that of the identity.
+
+    A value outside the range then still moves back where the target lies inside. Where the target
+    is the bound itself, the error after clamping, and with it the gradient, is zero.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -65,33 +83,33 @@ class _Clamped(torch.autograd.Function):
         return grad
 
 
-def rate_distortion(out: dict, x: Tensor, quality: Tensor) -> SampleLoss:
-    """out: what a model's forward returns; x: (B, 3, H, W) in 0…1; quality: (B,)."""
+def rate_distortion(out: dict[str, Any], x: Tensor, quality: Tensor) -> SampleLoss:
+    """The loss of a model's output.
+
+    out: what `CompressionModel.forward` returns: `x_hat` (B, 3, H, W), and `likelihoods` of y and
+    z, (B, C, h, w) each. x: (B, 3, H, W) in 0…1, the source. quality: (B,) in 1…6.
+    """
     pixels = x.shape[2] * x.shape[3]
     y_bits, z_bits = (
-        -torch.log2(out["likelihoods"][name].float().clamp(min=_FLOOR)).sum((1, 2, 3))
+        -torch.log2(out["likelihoods"][name].float().clamp(min=_MIN_LIKELIHOOD)).sum((1, 2, 3))
         for name in ("y", "z")
     )
-    # What goes beyond white or black is cut off in decoding. A norm goes over the pixels once each
-    # way, whatever their layout.
-    x_hat = _Clamped.apply(out["x_hat"].float())
-    error = x_hat - x
-    mse, flat = (
+    # Decoding clamps the picture, too.
+    error = _Clamp.apply(out["x_hat"].float()) - x
+    # A norm passes over the pixels once in each direction and needs no particular memory format.
+    mse, flat_mse = (
         torch.linalg.vector_norm(e, dim=(1, 2, 3)).square() * (255**2 / (3 * pixels))
-        for e in (error, error * flat_blocks(x))
+        for e in (error, error * flat_block_mask(x))
     )
     bpp = (y_bits + z_bits) / pixels
-    return SampleLoss(lambdas_of(quality) * mse + bpp, bpp, mse, flat)
+    return SampleLoss(lambda_at(quality) * mse + bpp, bpp, mse, flat_mse)
 
 
-def flat_blocks(x: Tensor) -> Tensor:
-    """1 where a block of 16×16 pixels has one colour, else 0. x: (B, 3, H, W) -> (B, 1, H, W)."""
-    blocks = x.unflatten(3, (-1, _BLOCK)).unflatten(2, (-1, _BLOCK))
-    flat = (blocks.amax((3, 5)) == blocks.amin((3, 5))).all(1, keepdim=True)
-    return F.interpolate(flat.to(x.dtype), scale_factor=_BLOCK)
+def flat_block_mask(x: Tensor) -> Tensor:
+    """1 where a block of 16×16 pixels has one colour, else 0.
 
-
-def balance(quality: Tensor) -> Tensor:
-    """(B,) weights of the samples, with mean 1 over the whole qualities."""
-    mean = sum(lmbda**-_BALANCE for lmbda in LAMBDAS) / len(LAMBDAS)
-    return lambdas_of(quality) ** -_BALANCE / mean
+    x: (B, 3, H, W), sides multiples of 16 -> (B, 1, H, W).
+    """
+    blocks = x.unflatten(3, (-1, _FLAT_BLOCK)).unflatten(2, (-1, _FLAT_BLOCK))
+    is_flat = (blocks.amax((3, 5)) == blocks.amin((3, 5))).all(1, keepdim=True)
+    return F.interpolate(is_flat.to(x.dtype), scale_factor=_FLAT_BLOCK)

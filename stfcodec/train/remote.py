@@ -1,9 +1,9 @@
-"""A quarter of an hour on a borrowed GPU: python -m stfcodec.train.remote pack | run | collect.
+"""Training on a borrowed GPU: python -m stfcodec.train.remote pack | run | collect.
 
-`pack` puts photographs into a few files. `run` is all that happens on the other machine, which
-has torch but no network and no more of this project than its source: unpack, test, find the
-quickest configuration, train until the clock says so, leave the results in small parts. `collect`
-joins them here and exports weights. docs/training.md has the commands and the minutes.
+`pack` puts photographs into a few files. `run` is everything that happens on the other machine,
+which has torch but no network: unpack, test, find the fastest configuration, train for the given
+time, write the results in small parts. `collect` joins the parts here and exports weights.
+docs/training.md has the commands and the minutes they take.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import zipfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 import torch
@@ -23,19 +24,29 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from stfcodec.errors import UsageError
+from stfcodec.files import atomic_write, write_bytes
 from stfcodec.models import registry
-from stfcodec.train.data import EXTENSIONS, load_photographs
-from stfcodec.train.loop import CHECKPOINT, LOG, TRAINING, TRUNK, Settings, Trainer, export
+from stfcodec.train.checkpoint import CHECKPOINT, TRUNK, save_checkpoint
+from stfcodec.train.data import find_pictures, load_photographs
+from stfcodec.train.export import TRAINING_RECORD, export_weights, write_record
+from stfcodec.train.log import LOG
+from stfcodec.train.loop import run_training
+from stfcodec.train.settings import Settings
+from stfcodec.train.trainer import Trainer
 
-PART = 15 << 20
-"""Bytes of what a run leaves in one file at most."""
+PART_BYTES = 15 << 20
+"""Largest size of a file that `run` writes."""
 
-CONFIGURATIONS: tuple[dict, ...] = (
+CONFIGURATIONS: tuple[dict[str, Any], ...] = (
     {"batch": 16, "crop": 384, "decay_crop": 384, "compile": True},
     {"batch": 16, "crop": 384, "decay_crop": 384},
     {"batch": 16},
 )
-"""What the probe tries, each in a process of its own."""
+"""Settings that `run` measures, each in a process of its own."""
+
+_PROBE_PHOTOGRAPHS = 40
+_WARM_UP_STEPS = 3
+_SAVE_INTERVAL_S = 120
 
 
 @click.group()
@@ -49,7 +60,7 @@ def main() -> None:
 @click.option("--mebibytes", default=46.0, show_default=True, help="Size of a pack at most.")
 def pack(photographs: Path, out: Path, mebibytes: float) -> None:
     """Put PHOTOGRAPHS, as they are and in the order of their names, into OUT/photographs-N.zip."""
-    paths = sorted(p for p in photographs.rglob("*") if p.suffix.lower() in EXTENSIONS)
+    paths = find_pictures(photographs)
     if not paths:
         raise UsageError(f"{photographs}: no picture to pack")
     packs: list[list[Path]] = [[]]
@@ -63,9 +74,12 @@ def pack(photographs: Path, out: Path, mebibytes: float) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for number, members in enumerate(packs):
         target = out / f"photographs-{number}.zip"
-        with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as file:
+        with (
+            atomic_write(target, overwrite=True) as file,
+            zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
+        ):
             for path in members:
-                file.write(path, path.relative_to(photographs))
+                archive.write(path, path.relative_to(photographs))
         mib = target.stat().st_size / 2**20
         click.echo(f"{target}: {len(members)} photographs, {mib:.1f} MiB")
 
@@ -107,9 +121,9 @@ def run(
         for pack in packs:
             with zipfile.ZipFile(pack) as file:
                 file.extractall(data)
-        _say(began, f"torch {torch.__version__}, {_machine(device)}")
+        _report(began, f"torch {torch.__version__}, {_device_name(device)}")
         if tests:
-            _test(began)
+            _run_cuda_tests(began)
         settings = Settings(
             model=model,
             data=str(data),
@@ -119,60 +133,71 @@ def run(
             decay=decay,
             shrunk=shrunk,
         )
+        configurations: tuple[dict[str, Any], ...] = CONFIGURATIONS
         if tiny:
             settings = replace(settings, batch=2, crop=64, decay_crop=64)
+            configurations = ({}, {})
+        fastest = configurations[0]
         if probe:
-            settings = replace(settings, **_fastest(settings, probe, start, began, tiny))
-        elif not tiny:
-            settings = replace(settings, **CONFIGURATIONS[0])
+            fastest = fastest_configuration(settings, configurations, probe, start, began)
+        settings = replace(settings, **fastest)
         trainer = Trainer(settings, Path(folder) / "run", start)
-        # Validation and writing take what is left aside.
-        left = minutes - (time.monotonic() - began) / 60 - (0.05 if tiny else 0.25)
-        trainer.settings = replace(settings, minutes=max(0.1 * minutes, left))
-        _say(began, f"{len(trainer.photographs)} photographs, {left:.1f} minutes of training")
-        trainer.run(
-            report=lambda line: _say(began, line),
-            save_every=120,
-            saved=lambda: leave(trainer, out),
-            exports=False,
+        reserved_minutes = 0.05 if tiny else 0.25  # for the last validation and writing
+        remaining = minutes - (time.monotonic() - began) / 60 - reserved_minutes
+        trainer.settings = replace(settings, minutes=max(0.1 * minutes, remaining))
+        photographs = len(trainer.photographs)
+        _report(began, f"{photographs} photographs, {remaining:.1f} minutes of training")
+        run_training(
+            trainer,
+            report=lambda line: _report(began, line),
+            save_interval_s=_SAVE_INTERVAL_S,
+            after_save=lambda: write_parts(trainer, out),
+            export=False,
         )
-    _say(began, f"left in {out}: {', '.join(sorted(p.name for p in out.iterdir()))}")
+    _report(began, f"left in {out}: {', '.join(sorted(p.name for p in out.iterdir()))}")
 
 
-def _say(began: float, line: str) -> None:
+def _report(began: float, line: str) -> None:
     print(f"[{time.monotonic() - began:6.1f} s] {line}", flush=True)
 
 
-def _machine(device: str) -> str:
+def _device_name(device: str) -> str:
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name()
     return f"CPU, {torch.get_num_threads()} threads"
 
 
-def _test(began: float) -> None:
-    """What only a GPU can show; a failure is told, and the training goes on."""
+def _run_cuda_tests(began: float) -> None:
+    """Report the result of the tests that need a GPU. Failures do not stop the run."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-k", "cuda", "tests"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        _say(began, "tests: " + " / ".join(done.stdout.strip().splitlines()[-8:]))
+        _report(began, "tests: " + " / ".join(done.stdout.strip().splitlines()[-8:]))
     except (OSError, subprocess.TimeoutExpired) as error:
-        _say(began, f"tests: {error}")
+        _report(began, f"tests: {error}")
 
 
-def _fastest(
-    settings: Settings, seconds: float, start: Path | None, began: float, tiny: bool
-) -> dict:
-    """The configuration with the most megapixels a second; one that fails or hangs is passed
-    over."""
-    best, found = 0.0, CONFIGURATIONS[0]
-    for configuration in CONFIGURATIONS[: 2 if tiny else None]:
-        tried = replace(settings, **({} if tiny else configuration), limit=40)
+def fastest_configuration(
+    settings: Settings,
+    configurations: tuple[dict[str, Any], ...],
+    seconds: float,
+    start: Path | None,
+    began: float,
+) -> dict[str, Any]:
+    """The configuration that trains the most megapixels per second with these settings.
+
+    seconds: for each measurement. began: when the run did, by time.monotonic(). Configurations
+    that fail or hang are skipped; if all do, the first is returned.
+    """
+    fastest, highest_speed = configurations[0], 0.0
+    for configuration in configurations:
+        probed = replace(settings, **configuration, limit=_PROBE_PHOTOGRAPHS)
         command = [
             sys.executable,
             "-m",
             "stfcodec.train.remote",
             "probe",
-            json.dumps(asdict(tried)),
+            json.dumps(asdict(probed)),
         ]
         command += [str(seconds)] + ([str(start)] if start else [])
         try:
@@ -182,12 +207,12 @@ def _fastest(
             speed = float(done.stdout.split()[-1])
         except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
             tail = (getattr(error, "stderr", None) or "").strip()[-300:]
-            _say(began, f"probe {configuration}: failed ({type(error).__name__}) {tail}")
+            _report(began, f"probe {configuration}: failed ({type(error).__name__}) {tail}")
             continue
-        _say(began, f"probe {configuration}: {speed:.2f} megapixels a second")
-        if speed > best:
-            best, found = speed, configuration
-    return {} if tiny else found
+        _report(began, f"probe {configuration}: {speed:.2f} megapixels a second")
+        if speed > highest_speed:
+            fastest, highest_speed = configuration, speed
+    return fastest
 
 
 @main.command(hidden=True)
@@ -199,20 +224,23 @@ def probe(settings: str, seconds: float, start: Path | None) -> None:
     with TemporaryDirectory() as folder:
         trainer = Trainer(Settings(**json.loads(settings)), Path(folder), start)
         wait = torch.cuda.synchronize if trainer.device.type == "cuda" else (lambda: None)
-        for _ in range(3):
+        for _ in range(_WARM_UP_STEPS):
             trainer.train_step(False)
         wait()
-        began, before = time.monotonic(), trainer.pixels
+        began, pixels_before = time.monotonic(), trainer.pixels
         while time.monotonic() - began < seconds:
             for _ in range(4):
                 trainer.train_step(False)
             wait()
-        print((trainer.pixels - before) / 1e6 / (time.monotonic() - began))
+        print((trainer.pixels - pixels_before) / 1e6 / (time.monotonic() - began))
 
 
-def leave(trainer: Trainer, out: Path) -> None:
-    """The averaged parameters and, in the decay, the trunk's, in float32, cut into parts; and the
-    log."""
+def write_parts(trainer: Trainer, out: Path) -> None:
+    """Write the results so far into `out`, in files of at most `PART_BYTES`.
+
+    These are the averaged parameters as `average.NN`, from the decay on those of the trunk as
+    `trunk.NN` (safetensors in float32, cut into parts), the log and the record of the run.
+    """
     parameters = {name for name, _ in trainer.model.named_parameters()}
     for name, checkpoint, key in (("average", CHECKPOINT, "average"), ("trunk", TRUNK, "model")):
         if not (trainer.folder / checkpoint).exists():
@@ -220,11 +248,12 @@ def leave(trainer: Trainer, out: Path) -> None:
         state = torch.load(trainer.folder / checkpoint, map_location="cpu", weights_only=True)[key]
         tensors = {k: v.float().contiguous() for k, v in state.items() if k in parameters}
         data = save_tensors(tensors)
-        for i in range(0, len(data), PART):
-            (out / f"{name}.{i // PART:02}").write_bytes(data[i : i + PART])
+        for number, offset in enumerate(range(0, len(data), PART_BYTES)):
+            part = data[offset : offset + PART_BYTES]
+            write_bytes(out / f"{name}.{number:02}", part, overwrite=True)
     if (trainer.folder / LOG).exists():
-        (out / LOG).write_bytes((trainer.folder / LOG).read_bytes())
-    (out / TRAINING).write_text(json.dumps(trainer.record(), indent=1) + "\n")
+        write_bytes(out / LOG, (trainer.folder / LOG).read_bytes(), overwrite=True)
+    write_record(trainer.record(), out)
 
 
 @main.command()
@@ -234,20 +263,20 @@ def leave(trainer: Trainer, out: Path) -> None:
 def collect(parts: Path, photographs: Path, out: Path) -> None:
     """Join what a run left in PARTS: OUT receives weights, the trunk for --start, and the log."""
     out.mkdir(parents=True, exist_ok=True)
-    record = json.loads((parts / TRAINING).read_text())
+    record = json.loads((parts / TRAINING_RECORD).read_text())
     joined = {}
     for name in ("average", "trunk"):
         files = sorted(parts.glob(f"{name}.[0-9][0-9]"))
         if files:
             joined[name] = load_tensors(b"".join(f.read_bytes() for f in files))
     if "trunk" in joined:
-        torch.save({"model": joined["trunk"]}, out / TRUNK)
-    for name in (LOG, TRAINING):
-        (out / name).write_bytes((parts / name).read_bytes())
+        save_checkpoint({"model": joined["trunk"]}, out / TRUNK)
+    for name in (LOG, TRAINING_RECORD):
+        write_bytes(out / name, (parts / name).read_bytes(), overwrite=True)
     settings = record["settings"]
     pictures = load_photographs(photographs, settings["decay_crop"])
     info = registry.by_name(settings["model"])
-    path = export(info, joined["average"], pictures, settings["decay_crop"], out)
+    path = export_weights(info, joined["average"], pictures, settings["decay_crop"], out)
     click.echo(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 

@@ -1,10 +1,10 @@
 """SOAP: Adam in the eigenbasis of the gradients' second moments, layer by layer.
 
-Rate and distortion pull at the same weights in different directions, and Adam, which looks at one
-weight at a time, averages them slowly. In the eigenbasis of what the gradients of a layer have in
-common the directions come apart, and each gets a step of its own size. Source: Vyas et al.,
-"SOAP: Improving and stabilizing Shampoo using Adam" (2024); for learned image compression: Zhang &
-Zhu, "Leveraging second-order curvature for efficient learned image compression" (2026).
+Rate and distortion pull the same weights in different directions, and Adam, which scales each
+weight separately, averages them slowly. In the eigenbasis of a layer's gradients the directions
+separate, and each is scaled on its own. Sources: Vyas et al., "SOAP: Improving and Stabilizing
+Shampoo using Adam" (2024); for learned image compression: Zhang & Zhu, "Leveraging second-order
+curvature for efficient learned image compression" (2026).
 """
 
 from __future__ import annotations
@@ -14,154 +14,191 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stfcodec.train.arena import Arena, Matrices
-from stfcodec.train.replay import Replay
+from stfcodec.train.cuda_graphs import GraphReplay
+from stfcodec.train.flat_parameters import FlatParameters, WeightGroup
 
-_Sides = dict[str, tuple[Tensor, Tensor]]
-"""left and right, where a side is rotated: second moments and basis, each (count, width, width)."""
+Preconditioner = dict[str, tuple[Tensor, Tensor]]
+"""Of one weight group: "left" (output channels) and "right" (input channels), where that side is
+rotated, to the second moments of the gradients and their eigenvectors in columns, each
+(count, width, width)."""
 
-
-_LONGEST = 2.0
-"""Rates that a step moves a parameter, in its basis, at most."""
+_MAX_UPDATE = 2.0
+"""Bound of a step's update in the eigenbasis, in multiples of the learning rate."""
 
 
 class Soap:
-    """Adam on an arena's values, rotated where `largest` allows: with `largest` 0, plain Adam.
+    """Adam on flat parameters, in rotated coordinates where a weight has few enough channels.
 
-    Nothing here waits for the device.
+    With `max_width` 0 nothing is rotated, and it is Adam. No operation waits for the device.
     """
 
     def __init__(
         self,
-        arena: Arena,
-        replay: Replay,
+        parameters: FlatParameters,
+        replay: GraphReplay,
         betas: tuple[float, float] = (0.95, 0.99),
-        largest: int = 320,
-        renew: int = 25,
-        statistics: int = 4,
+        max_width: int = 320,
+        basis_interval: int = 25,
+        moment_interval: int = 4,
     ) -> None:
-        """largest: a side with more channels keeps its own basis, as rotating it would cost too
-        much. renew: steps between two looks at the bases; statistics: between two samples of the
-        second moments."""
-        self.arena, self.replay, self.beta = arena, replay, betas[1]
-        self.renew, self.every = renew, statistics
+        """betas: of Adam; the second also of the second moments.
+        max_width: sides with more channels are not rotated, which would cost too much.
+        basis_interval: steps between two updates of the eigenvectors.
+        moment_interval: steps between two updates of the second moments."""
+        self.parameters, self.replay, self.beta = parameters, replay, betas[1]
+        self.basis_interval, self.moment_interval = basis_interval, moment_interval
         self.steps = 0
-        # What Adam moves is 0 before each step and its update, rotated, after it.
-        self.moved = nn.Parameter(torch.zeros_like(arena.values))
-        self.moved.grad = torch.zeros_like(arena.values)
-        device = arena.values.device
-        self.rate = torch.zeros((), device=device)
+        values = parameters.values
+        # The parameter that Adam sees: 0 before its step, hence the step's update after it.
+        self.update = nn.Parameter(torch.zeros_like(values))
+        self.update.grad = torch.zeros_like(values)
+        self.learning_rate = torch.zeros((), device=values.device)
         self.adam = torch.optim.Adam(
-            [self.moved], self.rate, betas, fused=True, capturable=device.type == "cuda"
+            [self.update],
+            self.learning_rate,
+            betas,
+            fused=True,
+            capturable=values.device.type == "cuda",
         )
-        self.sides: list[_Sides] = []
-        for m in arena.matrices:
-            sides: _Sides = {}
-            for side, width in (("left", m.out), ("right", m.into)):
-                if width <= largest:
-                    eye = torch.eye(width, device=arena.values.device)
-                    basis = eye.repeat(m.number, 1, 1)
-                    sides[side] = (torch.zeros_like(basis), basis)
-            self.sides.append(sides)
+        self.preconditioners: list[Preconditioner] = []
+        for group in parameters.weight_groups:
+            preconditioner: Preconditioner = {}
+            for side, width in (("left", group.out_channels), ("right", group.in_channels)):
+                if width <= max_width:
+                    basis = torch.eye(width, device=values.device).repeat(group.count, 1, 1)
+                    preconditioner[side] = (torch.zeros_like(basis), basis)
+            self.preconditioners.append(preconditioner)
 
     @torch.no_grad()
-    def step(self, rate: float) -> None:
-        """One step along the gradients."""
+    def step(self, learning_rate: float) -> None:
+        """Change the parameters along their gradients."""
         self.steps += 1
-        self.rate.fill_(rate)
-        renewing = self.steps == 1 or self.steps % self.renew == 0
-        if renewing or self.steps % self.every == 1:
-            if renewing:
-                self._watch(renewing)
-            else:
-                self.replay("watch", self._watch)
-        self.replay("update", self._update)
+        self.learning_rate.fill_(learning_rate)
+        if self.steps == 1 or self.steps % self.basis_interval == 0:
+            self._update_moments(update_bases=True)
+        elif self.steps % self.moment_interval == 1:
+            self.replay("moments", self._update_moments)
+        self.replay("update", self._update_parameters)
 
-    def _update(self) -> Tensor:
-        """Adam in the bases of today. Returns the values."""
-        assert self.moved.grad is not None
-        rotated = self.moved.grad.copy_(self.arena.gradients)
-        for m, sides in zip(self.arena.matrices, self.sides, strict=True):
-            if sides:
-                m.of(rotated).copy_(_rotate(m.of(self.arena.gradients), sides))
-        self.moved.zero_()
+    def _update_parameters(self) -> Tensor:
+        """Adam's step in the present eigenbases. Returns the parameters."""
+        assert self.update.grad is not None
+        gradients = self.parameters.gradients
+        rotated = self.update.grad.copy_(gradients)
+        for group, preconditioner in self._rotated_groups():
+            group.view_of(rotated).copy_(rotate(group.view_of(gradients), preconditioner))
+        self.update.zero_()
         self.adam.step()
-        # Momentum turns with the bases, second moments do not: along a direction that was quiet in
-        # the old basis Adam's step would be hundreds of rates long.
-        self.moved.copy_(self.moved.clamp(-_LONGEST * self.rate, _LONGEST * self.rate))
-        for m, sides in zip(self.arena.matrices, self.sides, strict=True):
-            if sides:
-                update = m.of(self.moved)
-                update.copy_(_rotate(update, sides, back=True))
-        return self.arena.values.add_(self.moved)
+        # Adam's first moments are rotated with the bases, its second moments are not. Along a
+        # direction whose gradients were small in the old basis, the update would be hundreds of
+        # learning rates long.
+        bound = _MAX_UPDATE * self.learning_rate
+        self.update.copy_(self.update.clamp(-bound, bound))
+        for group, preconditioner in self._rotated_groups():
+            update = group.view_of(self.update)
+            update.copy_(rotate(update, preconditioner, back=True))
+        return self.parameters.values.add_(self.update)
 
-    def _watch(self, renewing: bool = False) -> Tensor:
-        """Averages the second moments; `renewing` turns the bases towards their eigenvectors."""
-        for m, sides in zip(self.arena.matrices, self.sides, strict=True):
-            if sides:
-                self._watch_matrices(m, sides, m.of(self.arena.gradients), renewing)
-        return self.arena.values
+    def _rotated_groups(self) -> list[tuple[WeightGroup, Preconditioner]]:
+        groups = zip(self.parameters.weight_groups, self.preconditioners, strict=True)
+        return [(group, preconditioner) for group, preconditioner in groups if preconditioner]
 
-    def _watch_matrices(self, m: Matrices, sides: _Sides, gradient: Tensor, renewing: bool) -> None:
-        first = self.steps == 1
-        weight = 1.0 if first else 1 - self.beta**self.every
-        old = {k: (m2, basis.clone() if renewing else basis) for k, (m2, basis) in sides.items()}
-        for side, (moment, basis) in sides.items():
+    def _update_moments(self, update_bases: bool = False) -> Tensor:
+        """Average the second moments; optionally rotate the bases towards their eigenvectors.
+
+        Returns the parameters, unchanged.
+        """
+        for group, preconditioner in self._rotated_groups():
+            gradient = group.view_of(self.parameters.gradients)
+            self._update_preconditioner(group, preconditioner, gradient, update_bases)
+        return self.parameters.values
+
+    def _update_preconditioner(
+        self,
+        group: WeightGroup,
+        preconditioner: Preconditioner,
+        gradient: Tensor,
+        update_bases: bool,
+    ) -> None:
+        is_first = self.steps == 1
+        weight = 1.0 if is_first else 1 - self.beta**self.moment_interval
+        previous = {
+            side: (moment, basis.clone() if update_bases else basis)
+            for side, (moment, basis) in preconditioner.items()
+        }
+        for side, (moment, basis) in preconditioner.items():
             rows = gradient if side == "left" else gradient.transpose(1, 3)
             rows = rows.flatten(2)
             moment.lerp_(rows @ rows.transpose(1, 2), weight)
-            if first:
+            if is_first:
                 basis.copy_(_eigenvectors(moment))
-            elif renewing:
-                basis.copy_(self._improve(m, side, moment, basis))
-        if renewing and not first:
-            mean = m.of(self.adam.state[self.moved]["exp_avg"])
-            mean.copy_(_rotate(_rotate(mean, old, back=True), sides))
+            elif update_bases:
+                basis.copy_(self._iterate_basis(group, side, moment, basis))
+        if update_bases and not is_first:
+            first_moment = group.view_of(self.adam.state[self.update]["exp_avg"])
+            unrotated = rotate(first_moment, previous, back=True)
+            first_moment.copy_(rotate(unrotated, preconditioner))
 
-    def _improve(self, m: Matrices, side: str, moment: Tensor, basis: Tensor) -> Tensor:
-        """One step of orthogonal iteration, largest eigenvalue first; the squares follow the
-        order."""
-        moved = moment @ basis
-        order = (basis * moved).sum(1).argsort(1, descending=True)
-        square = m.of(self.adam.state[self.moved]["exp_avg_sq"])
+    def _iterate_basis(
+        self, group: WeightGroup, side: str, moment: Tensor, basis: Tensor
+    ) -> Tensor:
+        """One orthogonal iteration, which returns the new basis, largest eigenvalue first.
+
+        Adam's second moments are reordered with the eigenvectors.
+        """
+        product = moment @ basis
+        order = (basis * product).sum(1).argsort(1, descending=True)
+        second_moment = group.view_of(self.adam.state[self.update]["exp_avg_sq"])
         if side == "left":
-            square.copy_(square.gather(1, order[:, :, None, None].expand_as(square)))
+            index = order[:, :, None, None].expand_as(second_moment)
+            second_moment.copy_(second_moment.gather(1, index))
         else:
-            square.copy_(square.gather(3, order[:, None, None, :].expand_as(square)))
-        return torch.linalg.qr(moved.gather(2, order[:, None, :].expand_as(moved)))[0]
+            index = order[:, None, None, :].expand_as(second_moment)
+            second_moment.copy_(second_moment.gather(3, index))
+        return torch.linalg.qr(product.gather(2, order[:, None, :].expand_as(product)))[0]
 
     def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on besides parameters and gradients."""
         return {
             "steps": self.steps,
             "adam": self.adam.state_dict(),
-            "sides": [{k: list(v) for k, v in s.items()} for s in self.sides],
+            "sides": [{k: list(v) for k, v in p.items()} for p in self.preconditioners],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned, possibly on another device."""
         self.steps = state["steps"]
         self.adam.load_state_dict(state["adam"])
-        # A checkpoint may come from another device, whose Adam has its rate elsewhere.
-        device = self.moved.device
-        self.adam.param_groups[0].update(lr=self.rate, capturable=device.type == "cuda")
-        self.sides = [
-            {k: (a.to(device), b.to(device)) for k, (a, b) in s.items()} for s in state["sides"]
+        device = self.update.device
+        capturable = device.type == "cuda"
+        self.adam.param_groups[0].update(lr=self.learning_rate, capturable=capturable)
+        self.preconditioners = [
+            {k: (moment.to(device), basis.to(device)) for k, (moment, basis) in p.items()}
+            for p in state["sides"]
         ]
 
 
-def _rotate(x: Tensor, sides: _Sides, back: bool = False) -> Tensor:
-    """x (n, out, taps, in) into the bases, leftᵀ · x · right, or back."""
-    if "left" in sides:
-        left = sides["left"][1]
+def rotate(x: Tensor, preconditioner: Preconditioner, back: bool = False) -> Tensor:
+    """x (count, out_channels, taps, in_channels) in the eigenbases: leftᵀ · x · right.
+
+    With `back`, the inverse.
+    """
+    if "left" in preconditioner:
+        left = preconditioner["left"][1]
         x = ((left if back else left.transpose(1, 2)) @ x.flatten(2)).view(x.shape)
-    if "right" in sides:
-        right = sides["right"][1]
+    if "right" in preconditioner:
+        right = preconditioner["right"][1]
         x = (x.flatten(1, 2) @ (right.transpose(1, 2) if back else right)).view(x.shape)
     return x
 
 
 def _eigenvectors(moment: Tensor) -> Tensor:
-    """Columns, largest eigenvalue first. One batch's gradient may be of low rank, or zero."""
+    """Eigenvectors in columns, largest eigenvalue first. (n, width, width) -> the same.
+
+    The gradient of one batch may be of low rank or zero, hence the normalisation and the small
+    multiple of the identity.
+    """
     trace = moment.diagonal(dim1=1, dim2=2).sum(1).clamp(min=1e-30)
-    share = moment.double() / trace[:, None, None]
-    share.diagonal(dim1=1, dim2=2).add_(1e-6)
-    return torch.linalg.eigh(share)[1].flip(2).to(moment.dtype).contiguous()
+    normalised = moment.double() / trace[:, None, None]
+    normalised.diagonal(dim1=1, dim2=2).add_(1e-6)
+    return torch.linalg.eigh(normalised)[1].flip(2).to(moment.dtype).contiguous()

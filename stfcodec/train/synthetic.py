@@ -1,6 +1,6 @@
-"""What photographs do not teach: flat colours, gradients, text and boxes as on screens.
+"""Synthetic training pictures: flat colours, gradients, and text and boxes as on screens.
 
-A codec trained on photographs alone turns a white page grey and makes text ring.
+A codec trained on photographs alone turns a white page grey and gives text ringing artefacts.
 """
 
 from __future__ import annotations
@@ -14,39 +14,40 @@ _LETTERS = "etaoinshrdlucmfwypvbgkqjxzETAOINSHR0123456789.,:;-()   "
 
 
 def synthetic_pictures(count: int, size: int, seed: int = 0) -> list[Tensor]:
-    """(size, size, 3) uint8 each: in turn screens, gradients, screens."""
+    """Pictures (size, size, 3) uint8: a third of them gradients, the others like screens."""
     rng = np.random.default_rng(seed)
     kinds = (_screen, _gradient, _screen)
     return [torch.from_numpy(kinds[i % len(kinds)](rng, size)) for i in range(count)]
 
 
-def paste_flat(crops: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """crops (B, 3, H, W) in 0…1, a rectangle of one colour on this share of them.
+def paste_rectangles(crops: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Paste a rectangle of one random colour onto a `share` (0…1) of the crops.
 
-    Half of the rectangles span the crop's height, half its width. Colours are multiples of 1/255,
-    two in five grey; each component is 0 or 1 in a third of them. Nothing waits for the device.
+    crops: (B, 3, H, W) in 0…1. Half of the rectangles span the height of the crop, half its width.
+    Two in five are grey. Components are multiples of 1/255, and a third of them are 0 or 1. No
+    operation waits for the device.
     """
     B, _, H, W = crops.shape
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(shape, generator=generator, device=crops.device)
 
-    colour, grey = uniform(B, 3), uniform(B, 1) < 0.4
-    colour = torch.where(grey, colour[:, :1], colour) * 1.5 - 0.25
+    colour, is_grey = uniform(B, 3), uniform(B, 1) < 0.4
+    colour = torch.where(is_grey, colour[:, :1], colour) * 1.5 - 0.25
     colour = colour.clamp(0, 1).mul(255).round() / 255
     extent = (uniform(2, B) * 2).clamp(max=1)
-    start = uniform(2, B) * (1 - extent)
-    pasted = (uniform(B) < share)[:, None, None]
+    begin = uniform(2, B) * (1 - extent)
+    inside = (uniform(B) < share)[:, None, None]
     for axis, side in enumerate((H, W)):
-        place = (torch.arange(side, device=crops.device) + 0.5) / side
-        first, last = start[axis, :, None], (start + extent)[axis, :, None]
-        along = (place >= first) & (place < last)
-        pasted = pasted & along.unsqueeze(2 - axis)
-    return torch.where(pasted[:, None], colour[:, :, None, None], crops)
+        position = (torch.arange(side, device=crops.device) + 0.5) / side
+        first, last = begin[axis, :, None], (begin + extent)[axis, :, None]
+        inside_along_axis = (position >= first) & (position < last)
+        inside = inside & inside_along_axis.unsqueeze(2 - axis)
+    return torch.where(inside[:, None], colour[:, :, None, None], crops)
 
 
 def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
-    """White, black, grey, a corner of the cube of colours, or any."""
+    """Random: white, black, a grey, a corner of the RGB cube, or any colour."""
     kind = rng.random()
     if kind < 0.25:
         return 255, 255, 255
@@ -60,17 +61,17 @@ def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
 
 
 def _gradient(rng: np.random.Generator, size: int) -> np.ndarray:
-    """From one colour to another, in any direction."""
-    low, high = (np.array(_colour(rng), float) for _ in range(2))
+    """A linear gradient between two colours, in any direction."""
+    first, second = (np.array(_colour(rng), float) for _ in range(2))
     angle = rng.random() * 2 * np.pi
-    along = np.linspace(-1, 1, size)
-    place = np.cos(angle) * along[:, None] + np.sin(angle) * along
-    share = (place - place.min()) / np.ptp(place)
-    return np.round(low + (high - low) * share[:, :, None]).astype(np.uint8)
+    axis = np.linspace(-1, 1, size)
+    position = np.cos(angle) * axis[:, None] + np.sin(angle) * axis
+    weight = (position - position.min()) / np.ptp(position)
+    return np.round(first + (second - first) * weight[:, :, None]).astype(np.uint8)
 
 
 def _screen(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Boxes, lines and text on a plain ground."""
+    """Boxes, lines and text on a background of one colour."""
     image = Image.new("RGB", (size, size), _colour(rng))
     draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(3, 10))):

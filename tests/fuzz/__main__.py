@@ -20,8 +20,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from stfcodec.entropy import rans
 from tests.fuzz.mutate import mutated
-from tests.fuzz.worker import COMPILED, Verdict, serve, with_checksum
+from tests.fuzz.worker import Verdict, serve, with_checksum
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 HOSTILE = 24
@@ -162,7 +163,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--compare", action="store_true", help="a difference is a finding")
     parser.add_argument("--messages", action="store_true", help="count messages too")
     found = parser.parse_args()
-    if COMPILED is None and found.coder != "python":
+    if rans.BACKEND == "python" and found.coder != "python":
         found.coder = "python"
         print("the compiled coder is not installed: the Python one runs alone")
     if found.compare and found.coder != "both":

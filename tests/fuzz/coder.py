@@ -17,9 +17,10 @@ from types import ModuleType
 
 import numpy as np
 
+from stfcodec.entropy.rans_python import STATE_MIN
+
 SOURCE = Path(__file__).parents[2] / "stfcodec" / "entropy" / "_rans.c"
 FLAGS = ("-shared", "-fPIC", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover")
-STATE_MIN = 1 << 31
 
 
 def build(folder: Path, compiler: str = "gcc") -> Path:

@@ -12,7 +12,7 @@ from stfcodec import container
 from stfcodec.codec import codec_for
 from stfcodec.container import Header, Stream
 from stfcodec.models import registry
-from stfcodec.models.integer import MAX_SYMBOL
+from stfcodec.models.integer_entropy import MAX_SYMBOL
 
 MODELS = ("wacnn-lite", "stf-lite")
 SIZES = ((1, 1), (64, 64), (128, 64))

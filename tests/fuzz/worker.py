@@ -19,7 +19,7 @@ import numpy as np
 import PIL.Image
 
 from stfcodec import api, imageio
-from stfcodec.entropy import rans
+from stfcodec.entropy import rans, rans_compiled, rans_python
 from stfcodec.errors import ImageError, StreamError, WeightsError
 from tests.format_reader import RefusedError, read
 from tests.fuzz.hostile import hostile
@@ -31,7 +31,6 @@ MEMORY = 3 << 29
 
 ALLOWED = (StreamError, WeightsError, ImageError)
 MODES = {(1, False): "L", (1, True): "LA", (3, False): "RGB", (3, True): "RGBA"}
-COMPILED = rans._compiled
 
 
 class Verdict(NamedTuple):
@@ -88,7 +87,7 @@ def decode(data: bytes, coder: str) -> Verdict:
     """Decodes one stream, writes its picture as the command line does, and judges both."""
     with recording(coder) as symbols:
         try:
-            picture = api.decode_picture(data, "cpu")
+            picture = api.decode_picture(data, device="cpu")
             imageio.write_picture(picture, io.BytesIO())
         except ALLOWED as error:
             return refusal(error, symbols.crc)
@@ -140,8 +139,9 @@ def recording(coder: str) -> Iterator[Symbols]:
         symbols.crc = zlib.crc32(found.astype("<i4").data, symbols.crc)
         return found
 
-    loops = COMPILED if coder == "compiled" else None
-    with patch.object(rans.Decoder, "decode", spy), patch.object(rans, "_compiled", loops):
+    compiled = coder == "compiled" and rans.BACKEND == "c"
+    backend = rans_compiled if compiled else rans_python
+    with patch.object(rans.Decoder, "decode", spy), patch.object(rans, "backend", backend):
         yield symbols
 
 

@@ -1,4 +1,4 @@
-"""One run of the benchmark: everything measured, as one record of plain data."""
+"""One run of the main benchmark: all measurements as one record of plain data (record.json)."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from benchmarks import machine, memory, peers, processes, rates, reference_networks, speedup
-from benchmarks.coders import WAYS, Coder, available, by_way
-from benchmarks.pictures import middle
+import stfcodec
+from benchmarks import ROOT, machine, memory, points, processes, published_curves
+from benchmarks.coders import PRECISIONS, Coder, available, with_precision
+from benchmarks.pictures import mosaic, read_folder
 from stfcodec.models.registry import DEFAULT_MODEL
 
 _SIZES = [(512, 768), (1500, 2000), (4000, 6000), (10000, 10000)]
-_PICTURES = {".png", ".bmp", ".tif", ".tiff", ".ppm", ".webp", ".jpg", ".jpeg"}
 
 
 def measure(
@@ -31,15 +31,22 @@ def measure(
     crop: int | None,
     save: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
-    """The record. `save` gets it after every part: an interrupted run leaves what it has."""
+    """The record of everything but the parts in `skip`.
+
+    `save` gets the record before each part, so that an interrupted run leaves what it has measured.
+    Raises click.UsageError if the folder holds no pictures.
+    """
     started = time.perf_counter()
-    images = _read(folder, 4 if quick else None, crop)
+    images = read_folder(folder, 4 if quick else None, crop)
     coders, absent = available()
-    steps = len(images) * sum(len(c.qualities) for c in coders)
-    with _progress("rate and distortion", steps) as step:
-        points = rates.measure(coders, images, step=step)
+    total = len(images) * sum(len(c.qualities) for c in coders)
+    with _progress("rate and distortion", total) as advance:
+        found = points.measure(coders, images, advance=advance)
     record: dict[str, Any] = {
         "command": _command(folder, quick, skip, crop),
+        "date": datetime.now(UTC).date().isoformat(),
+        "version": stfcodec.__version__,
+        "commit": _commit(),
         "minutes": round((time.perf_counter() - started) / 60, 1),
         "machine": machine.describe(),
         "pictures": {
@@ -53,22 +60,24 @@ def measure(
                 "settings": c.settings,
                 "ours": c.ours,
                 "effort": c.effort,
-                "points": [p.to_json() for p in points[c.name]],
+                "points": [p.to_json() for p in found[c.name]],
                 "memory": None,
             }
             for c in coders
         ],
         "absent": absent,
-        "peers": {},
+        "published_curves": {},
         "memory_picture": None,
         "sizes": [],
         "start_up": {},
         "folder": {},
-        "ways": [],
+        "precision": [],
         "speedup": {},
     }
     if folder.resolve().name.lower() == "kodak" and len(images) == 24 and crop is None:
-        record["peers"] = {name: peer._asdict() for name, peer in peers.KODAK.items()}
+        record["published_curves"] = {
+            name: curve._asdict() for name, curve in published_curves.KODAK.items()
+        }
     for part, fill in PARTS.items():
         if part not in skip:
             save(record)
@@ -81,16 +90,16 @@ def _memory(
     record: dict[str, Any], images: Sequence[np.ndarray], coders: Sequence[Coder], quick: bool
 ) -> None:
     height, width = (512, 768) if quick else (4000, 6000)
-    picture = memory.mosaic(images, height, width)
+    picture = mosaic(images, height, width)
     record["memory_picture"] = [height, width]
-    with _progress("memory", len(coders)) as step:
+    with _progress("memory", len(coders)) as advance:
         for coder, entry in zip(coders, record["coders"], strict=True):
             try:
                 entry["memory"] = memory.measure(coder, picture).to_json()
             except subprocess.CalledProcessError as error:
                 why = f"its process ended with code {error.returncode}"
                 record["absent"][f"memory of {coder.name}"] = why
-            step()
+            advance()
 
 
 def _sizes(
@@ -99,56 +108,58 @@ def _sizes(
     """The default model, from small to very large pictures."""
     coder = next(c for c in coders if c.name == DEFAULT_MODEL)
     sizes = [(256, 384), (512, 768)] if quick else _SIZES
-    with _progress("sizes", len(sizes)) as step:
+    with _progress("sizes", len(sizes)) as advance:
         for height, width in sizes:
-            found = memory.measure(coder, memory.mosaic(images, height, width))
+            found = memory.measure(coder, mosaic(images, height, width))
             record["sizes"].append({"height": height, "width": width, **found.to_json()})
-            step()
+            advance()
 
 
 def _start_up(
     record: dict[str, Any], images: Sequence[np.ndarray], coders: Sequence[Coder], quick: bool
 ) -> None:
     rounds = 2 if quick else 6
-    with _progress("start-up", 5 * rounds) as step:
-        record["start_up"] = processes.start_up(rounds, step)
+    with _progress("start-up", 5 * rounds) as advance:
+        record["start_up"] = processes.start_up_times(rounds, advance)
 
 
 def _folder(
     record: dict[str, Any], images: Sequence[np.ndarray], coders: Sequence[Coder], quick: bool
 ) -> None:
     some = images[:8]
-    with _progress("folder", 2 * (len(some) + 1)) as step:
-        found = processes.folder(some, step)
-    record["folder"] = {name: f._asdict() for name, f in found.items()}
+    with _progress("folder", 2 * (len(some) + 1)) as advance:
+        found = processes.folder_times(some, advance)
+    record["folder"] = {name: times._asdict() for name, times in found.items()}
 
 
-def _ways(
+def _precision(
     record: dict[str, Any], images: Sequence[np.ndarray], coders: Sequence[Coder], quick: bool
 ) -> None:
     plain = [coder for coder in coders if coder.ours and not coder.effort]
-    compared = [by_way(coder, way) for coder in plain for way in WAYS]
-    with _progress("precision", len(images) * len(compared)) as step:
-        points = rates.measure(compared, images, similarity=False, step=step)
-    record["ways"] = [{"name": name, **p.to_json()} for name, (p,) in points.items()]
+    compared = [with_precision(coder, label) for coder in plain for label in PRECISIONS]
+    with _progress("precision", len(images) * len(compared)) as advance:
+        found = points.measure(compared, images, with_ms_ssim=False, advance=advance)
+    record["precision"] = [{"name": name, **p.to_json()} for name, (p,) in found.items()]
 
 
 def _speedup(
     record: dict[str, Any], images: Sequence[np.ndarray], coders: Sequence[Coder], quick: bool
 ) -> None:
-    if not reference_networks.is_available():
-        record["absent"]["the published algorithm"] = "needs compressai's compiled coder"
+    from benchmarks import compressai_coder, speedup
+
+    if compressai_coder.load() is None:
+        record["absent"]["the reference implementation"] = "needs compressai's compiled coder"
         return
-    picture = memory.mosaic(images, 512, 768)
+    picture = mosaic(images, 512, 768)
     rounds = 1 if quick else 5
-    steps = (rounds + 1) * (1 + len(WAYS))
-    with _progress("published algorithm", len(speedup.PAPER) * steps) as step:
-        for info in speedup.PAPER:
-            made = speedup.measure(info, picture, rounds, step)
+    total = len(speedup.MODELS) * (rounds + 1) * (1 + len(PRECISIONS))
+    with _progress("reference implementation", total) as advance:
+        for info in speedup.MODELS:
+            found = speedup.measure(info, picture, rounds, advance)
             record["speedup"][info.name] = {
-                "bpp": made.bpp,
-                "published": made.published._asdict(),
-                "ours": {name: seconds._asdict() for name, seconds in made.ours.items()},
+                "bpp": found.bpp,
+                "reference": found.reference._asdict(),
+                "ours": {label: seconds._asdict() for label, seconds in found.ours.items()},
             }
 
 
@@ -157,19 +168,20 @@ PARTS = {
     "sizes": _sizes,
     "start-up": _start_up,
     "folder": _folder,
-    "precision": _ways,
+    "precision": _precision,
     "speedup": _speedup,
 }
+"""What may be skipped, and the function that adds it to a record."""
 
 
-def _read(folder: Path, limit: int | None, crop: int | None) -> list[np.ndarray]:
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in _PICTURES)[:limit]
-    if not paths:
-        raise click.UsageError(f"no pictures in {folder}")
-    images = [np.array(Image.open(p).convert("RGB")) for p in paths]
-    if crop is None:
-        return images
-    return [middle(image, crop) for image in images]
+def _commit() -> str:
+    """Short hash of the checkout's commit, with "-dirty" if files differ; empty without git."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
 
 
 def _command(folder: Path, quick: bool, skip: tuple[str, ...], crop: int | None) -> str:
@@ -181,7 +193,7 @@ def _command(folder: Path, quick: bool, skip: tuple[str, ...], crop: int | None)
 
 @contextmanager
 def _progress(what: str, total: int) -> Iterator[Callable[[], object]]:
-    """A bar on a terminal, a line elsewhere; gives the function to call after each step."""
+    """A bar on a terminal, a line elsewhere; yields the function that advances it by one."""
     if not sys.stderr.isatty():
         click.echo(f"{what} …", err=True)
     with tqdm(total=total, desc=what, disable=None, leave=False) as bar:

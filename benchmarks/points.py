@@ -1,4 +1,4 @@
-"""Rate, distortion and coding time of coders on pictures, from real bytes and saved pixels."""
+"""Points of rate-distortion curves, with coding times: real bytes, decoded pixels, wall time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.coders import Coder
-from stfcodec.metrics import ms_ssim, psnr
+from stfcodec.metrics import Curve, ms_ssim, psnr
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture coded once. Times are seconds a megapixel, from array to array."""
+    """One picture, encoded and decoded once. PSNR is in dB, times are seconds per megapixel."""
 
     bpp: float
     psnr: float
@@ -27,7 +27,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Point:
-    """A coder at one quality: means of rate and distortion, medians of times."""
+    """One coder at one quality: means of rate and distortion, medians of times."""
 
     quality: float
     bpp: float
@@ -38,12 +38,14 @@ class Point:
 
     @classmethod
     def of(cls, quality: float, samples: Sequence[Sample]) -> Point:
-        similar = [s.ms_ssim for s in samples if s.ms_ssim is not None]
+        """MS-SSIM is None if any sample lacks it."""
+        similarities = [s.ms_ssim for s in samples if s.ms_ssim is not None]
+        complete = len(similarities) == len(samples)
         return cls(
             quality=quality,
             bpp=round(mean(s.bpp for s in samples), 4),
             psnr=round(mean(s.psnr for s in samples), 3),
-            ms_ssim=round(mean(similar), 5) if len(similar) == len(samples) else None,
+            ms_ssim=round(mean(similarities), 5) if complete else None,
             encode_s_per_mp=round(median(s.encode for s in samples), 4),
             decode_s_per_mp=round(median(s.decode for s in samples), 4),
         )
@@ -55,33 +57,32 @@ class Point:
 def measure(
     coders: Sequence[Coder],
     images: Sequence[np.ndarray],
-    similarity: bool = True,
-    step: Callable[[], object] = lambda: None,
+    with_ms_ssim: bool = True,
+    advance: Callable[[], object] = lambda: None,
 ) -> dict[str, list[Point]]:
     """Points of every coder at each of its qualities, by the coder's name.
 
-    Coders take turns picture by picture, so that all of them see the same machine. images:
-    (H, W, 3) uint8. similarity: whether MS-SSIM is computed too. `step` is called after each
-    picture at each quality.
+    Coders take turns picture by picture, so that all of them see the same state of the machine.
+    images: (H, W, 3) uint8. `advance` is called after each picture at each quality.
     """
     samples: dict[tuple[str, float], list[Sample]] = {}
     for coder in coders:
-        code(coder, coder.middle, images[0], similarity=False)  # warms up
+        sample(coder, coder.middle_quality, images[0], with_ms_ssim=False)  # warms up
     for image in images:
         for coder in coders:
             for quality in coder.qualities:
-                sample = code(coder, quality, image, similarity)
-                samples.setdefault((coder.name, quality), []).append(sample)
-                step()
+                found = sample(coder, quality, image, with_ms_ssim)
+                samples.setdefault((coder.name, quality), []).append(found)
+                advance()
     return {c.name: [Point.of(q, samples[c.name, q]) for q in c.qualities] for c in coders}
 
 
-def code(coder: Coder, quality: float, image: np.ndarray, similarity: bool = True) -> Sample:
-    """Codes one picture there and back. Raises ValueError where another size comes back."""
+def sample(coder: Coder, quality: float, image: np.ndarray, with_ms_ssim: bool = True) -> Sample:
+    """Encodes and decodes one picture. Raises ValueError if another size comes back."""
     megapixels = image.shape[0] * image.shape[1] / 1e6
     start = time.perf_counter()
     data = coder.encode(image, quality)
-    coded = time.perf_counter()
+    encoded = time.perf_counter()
     decoded = coder.decode(data)
     done = time.perf_counter()
     if decoded.shape != image.shape:
@@ -89,12 +90,12 @@ def code(coder: Coder, quality: float, image: np.ndarray, similarity: bool = Tru
     return Sample(
         bpp=8 * len(data) / megapixels / 1e6,
         psnr=psnr(image, decoded),
-        ms_ssim=ms_ssim(image, decoded) if similarity else None,
-        encode=(coded - start) / megapixels,
-        decode=(done - coded) / megapixels,
+        ms_ssim=ms_ssim(image, decoded) if with_ms_ssim else None,
+        encode=(encoded - start) / megapixels,
+        decode=(done - encoded) / megapixels,
     )
 
 
-def curve(points: Sequence[Point]) -> list[tuple[float, float]]:
+def psnr_curve(points: Sequence[Point]) -> Curve:
     """(bpp, PSNR) pairs for `metrics.bd_rate`."""
     return [(p.bpp, p.psnr) for p in points]

@@ -1,0 +1,125 @@
+"""The two directions of the codec as tasks over files: pictures to streams, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from stfcodec.limits import DEFAULT_LIMITS, Limits
+from stfcodec.settings import EncodeSettings
+
+if TYPE_CHECKING:
+    from stfcodec.container import StreamInfo
+
+
+@dataclass(frozen=True)
+class Coded:
+    """What coding one file gave: the stream's facts, and what is still to be packed into bytes."""
+
+    content: Any
+    info: StreamInfo
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+class Packed(NamedTuple):
+    """An output file's bytes, and notes on what had to be left out of it."""
+
+    data: bytes
+    notes: tuple[str, ...] = ()
+
+
+class Task(Protocol):
+    """One direction of the codec. Only `prepare` and `code` run in the calling thread."""
+
+    @property
+    def limits(self) -> Limits: ...
+
+    def prepare(self) -> None:
+        """Load what every file needs; raises StfError where no file could be coded."""
+
+    def check(self, head: bytes) -> None:
+        """Raise StfError for the first bytes of a file that cannot be coded."""
+
+    def unpack(self, data: bytes) -> Any:
+        """From a file's bytes to what `code` takes."""
+
+    def code(self, item: Any) -> Coded: ...
+
+    def pack(self, coded: Coded) -> Packed:
+        """From what `code` gave to the output file."""
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Pictures to .stf streams."""
+
+    settings: EncodeSettings
+
+    @property
+    def limits(self) -> Limits:
+        return self.settings.limits
+
+    def prepare(self) -> None:
+        from stfcodec.codec import codec_for
+
+        s = self.settings
+        codec_for(s.model_info, s.quality, s.device, s.weights, refines=s.effort > 0)
+
+    def check(self, head: bytes) -> None:
+        """Nothing: only the reader of pictures knows which it can read."""
+
+    def unpack(self, data: bytes) -> Any:
+        from stfcodec import imageio
+
+        return imageio.read_picture(data, self.limits)
+
+    def code(self, item: Any) -> Coded:
+        from stfcodec import api, container
+
+        data = api.encode_with(item, self.settings)
+        return Coded(data, container.inspect(data), item.notes)
+
+    def pack(self, coded: Coded) -> Packed:
+        return Packed(coded.content)
+
+
+@dataclass(frozen=True)
+class Decode:
+    """.stf streams to pictures in one file format of `formats.WRITABLE`."""
+
+    format: str = "PNG"
+    device: str = "auto"
+    weights: Path | None = None
+    limits: Limits = DEFAULT_LIMITS
+
+    def prepare(self) -> None:
+        # In the calling thread: two threads must not import numpy at the same time.
+        from stfcodec import api  # noqa: F401
+
+    def check(self, head: bytes) -> None:
+        from stfcodec import container
+
+        container.check_signature(head)
+
+    def unpack(self, data: bytes) -> bytes:
+        return data
+
+    def code(self, item: bytes) -> Coded:
+        from stfcodec import api, container
+
+        info = container.inspect(item)
+        picture = api.decode_picture(
+            item, device=self.device, weights=self.weights, limits=self.limits
+        )
+        return Coded(picture, info, picture.notes)
+
+    def pack(self, coded: Coded) -> Packed:
+        from io import BytesIO
+
+        from stfcodec import imageio
+
+        buffer = BytesIO()
+        notes = imageio.write_picture(coded.content, buffer, self.format)
+        return Packed(buffer.getvalue(), notes)

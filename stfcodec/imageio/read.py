@@ -1,0 +1,76 @@
+"""Reads a `Picture` from a file, its bytes, a Pillow image or an array."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from stfcodec.errors import ImageError
+from stfcodec.imageio import colour, jpeg2000, metadata, modes
+from stfcodec.imageio.picture import Picture
+from stfcodec.imageio.pillow import errors_as_image_errors, undecoded_file
+from stfcodec.imageio.sources import Source, open_source
+from stfcodec.limits import DEFAULT_LIMITS, Limits
+
+_LOADS_TRUNCATED = (
+    "the file may be cut short unnoticed: the host program has set "
+    "PIL.ImageFile.LOAD_TRUNCATED_IMAGES"
+)
+
+
+def read_picture(source: Source, limits: Limits = DEFAULT_LIMITS) -> Picture:
+    """Read a file (a path, bytes or an open file), a Pillow image or an array.
+
+    Arrays are uint8 (H, W) or (H, W, 1 to 4), uint16 (H, W) or bool (H, W). `limits` are checked
+    before anything is decoded. Raises ImageError if the source is not one still picture within
+    `limits`. Neither Pillow's settings nor the warning filters of the host program are changed.
+    """
+    notes: list[str] = []
+    with ExitStack() as stack:
+        stack.enter_context(errors_as_image_errors())
+        image = open_source(source, limits, stack, notes)
+        _check_header(image, limits, notes)
+        # The file's depth, modes and colour description are lost once the pixels are decoded.
+        bits, is_grey_with_alpha = modes.bits_per_channel(image), modes.is_grey_with_alpha(image)
+        description = colour.description_in(image)
+        if ImageFile.LOAD_TRUNCATED_IMAGES and undecoded_file(image):
+            notes.append(_LOADS_TRUNCATED)
+        image.load()
+        profile = description.profile if description else None
+        blocks = metadata.read_metadata(image, limits.metadata, notes, profile)
+        image = modes.to_8_bits(image, bits, notes)
+        if is_grey_with_alpha:
+            image = image.convert("LA")
+        if blocks.transpose is not None:
+            image = image.transpose(blocks.transpose)
+        planes = np.array(image).reshape(image.height, image.width, -1)
+    gray, has_alpha = image.mode in ("L", "LA"), image.mode in ("LA", "RGBA")
+    return Picture(
+        pixels=planes[..., :1].repeat(3, axis=2) if gray else np.ascontiguousarray(planes[..., :3]),
+        gray=gray,
+        alpha=np.ascontiguousarray(planes[..., -1]) if has_alpha else None,
+        icc=colour.profile_for(description, blocks.icc, gray, notes),
+        exif=blocks.exif,
+        xmp=blocks.xmp,
+        notes=tuple(notes),
+    )
+
+
+def _check_header(image: Image.Image, limits: Limits, notes: list[str]) -> None:
+    """Raise ImageError if the size is over the limits or the file holds several pictures."""
+    width, height = image.size
+    if not width or not height:
+        raise ImageError(f"empty picture ({width}x{height})")
+    if reason := limits.refuses(width, height):
+        raise ImageError(reason)
+    file = undecoded_file(image)
+    if image.format == "JPEG2000" and file:
+        jpeg2000.check_tiles(file, image.size)
+    frames = getattr(image, "n_frames", 1)
+    if image.format == "MPO":  # a camera's photograph, followed by previews or a second view
+        notes.append(f"first of the {frames} pictures in a multi-picture JPEG taken")
+    elif frames > 1:
+        kind = "pages" if image.format == "TIFF" else "frames"
+        raise ImageError(f"holds {frames} {kind}: extract one, only still pictures are coded")

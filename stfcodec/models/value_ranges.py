@@ -1,0 +1,109 @@
+"""The ranges of values in a model's float entropy networks, measured on photographs.
+
+Calibration (`calibrate.py`) derives the quantisation of weights and activations from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from stfcodec.models.base import CompressionModel
+from stfcodec.models.blocks import Convolution
+from stfcodec.models.registry import LAMBDAS
+
+MARGIN = 0.25
+"""Ranges are widened by this share on both sides, because other photographs exceed them."""
+
+
+@dataclass
+class Range:
+    """The values of a tensor's channels: minimum, maximum, sum, and how many were counted.
+
+    All start at 0, so a range always includes 0; `add` gives them one entry per channel.
+    """
+
+    low: Tensor = field(default_factory=lambda: torch.zeros(()))
+    high: Tensor = field(default_factory=lambda: torch.zeros(()))
+    total: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+    count: int = 0
+
+    def add(self, x: Tensor) -> None:
+        """x: (B, C, H, W)."""
+        self.low = torch.minimum(self.low, x.amin((0, 2, 3)))
+        self.high = torch.maximum(self.high, x.amax((0, 2, 3)))
+        self.total = self.total + x.double().sum((0, 2, 3))
+        self.count += x.shape[0] * x.shape[2] * x.shape[3]
+
+    @property
+    def mean(self) -> Tensor:
+        """(C,)."""
+        return (self.total / max(self.count, 1)).float()
+
+    @property
+    def magnitude(self) -> Tensor:
+        """(C,): the largest magnitude, with the margin."""
+        return torch.maximum(-self.low, self.high) * (1 + MARGIN)
+
+
+@dataclass
+class Ranges:
+    """The ranges of all tensors that calibration quantises."""
+
+    inputs: dict[nn.Conv2d, Range] = field(default_factory=dict)
+    outputs: dict[nn.Conv2d, Range] = field(default_factory=dict)
+    y_hat: Range = field(default_factory=Range)
+    """ŷ before the inverse gain."""
+
+
+@torch.no_grad()
+def measure_ranges(model: CompressionModel, crops: Sequence[Tensor]) -> Ranges:
+    """Codes the crops with the float networks and returns the ranges of what these see.
+
+    crops: batches (B, 3, H, W) of photographs in 0…1, sides multiples of 64. Qualities 1…6 take
+    turns, one per batch.
+    """
+    model.eval()
+    ranges = Ranges()
+    with _recording(model, ranges):
+        for i, x in enumerate(crops):
+            quality = 1.0 + i % len(LAMBDAS)
+            y = model.analysis(x, quality).contiguous()
+            ranges.y_hat.add(_code(model, y, quality))
+    return ranges
+
+
+@contextmanager
+def _recording(model: CompressionModel, ranges: Ranges) -> Iterator[None]:
+    """Inside, the convolutions of the entropy networks record their inputs and outputs."""
+
+    def record(conv: nn.Conv2d, inputs: tuple[Tensor], output: Tensor) -> None:
+        for of_conv, x in ((ranges.inputs, inputs[0]), (ranges.outputs, output)):
+            nchw = x.permute(0, 3, 1, 2) if isinstance(conv, Convolution) else x
+            of_conv.setdefault(conv, Range()).add(nchw)
+
+    hooks = [
+        layer.register_forward_hook(record)
+        for name in model.integer_replaces
+        for layer in model.get_submodule(name).modules()
+        if isinstance(layer, nn.Conv2d)
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _code(model: CompressionModel, y: Tensor, quality: float) -> Tensor:
+    """Runs the float entropy networks as coding does. Returns ŷ before the inverse gain."""
+    z, targets = model.targets(y, quality)
+
+    def code(i: int, mean: Tensor, level: Tensor) -> Tensor:
+        return torch.round(targets[i] - mean)
+
+    return model.decode_symbols(z, quality, code)

@@ -1,0 +1,77 @@
+"""Settings of one training run.
+
+The field names are part of the format of `training.json` and of checkpoints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stfcodec.errors import UsageError
+from stfcodec.models import registry
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One training run: a model, a folder of photographs, a budget and the hyperparameters.
+
+    Raises UsageError where a value is out of its range.
+    """
+
+    model: str
+    """Name of a lite model."""
+    data: str
+    """Folder of the photographs."""
+    minutes: float | None = 30.0
+    """Budget in minutes of training time; None: `steps` is the budget."""
+    steps: int | None = None
+    """Budget in optimiser steps; None: `minutes` is the budget. Steps are reproducible."""
+    rate: float = 1e-3
+    """Learning rate between warm-up and decay."""
+    warmup: int = 200
+    """Steps over which the learning rate rises linearly."""
+    decay: float = 0.4
+    """Share of the budget over which the learning rate falls linearly to zero, in (0, 1]."""
+    batch: int = 4
+    """Crops per step."""
+    crop: int = 256
+    """Side of a crop in pixels, a multiple of 64."""
+    decay_crop: int = 256
+    """Side of a crop during the decay; the batch then keeps the number of pixels per step."""
+    synthetic: float = 0.04
+    """Synthetic pictures as a share of the photographs' area."""
+    shrunk: float = 0.0
+    """Photographs are also trained on at this scale (0: at full size only). Downscaling removes
+    most of the artefacts of lossy sources."""
+    flat: float = 0.15
+    """Share of the crops onto which a rectangle of one colour is pasted."""
+    flat_weight: float = 6.0
+    """Additional weight of the squared error on blocks of one colour, where errors are most
+    visible."""
+    clip: float = 2.0
+    """Gradients are clipped to this multiple of the running mean of their norm."""
+    ema: float = 0.998
+    """Decay per step of the exponential moving average of the parameters."""
+    optimiser: str = "soap"
+    """"soap" or "adam"."""
+    quality: float | None = None
+    """Train at this one quality, 1…6; None: at all of them."""
+    device: str = "cpu"
+    bf16: bool = True
+    """Networks compute in bfloat16, except in some steps of the decay."""
+    compile: bool = False
+    """Use torch.compile."""
+    limit: int | None = None
+    """At most this many photographs."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.minutes is None) == (self.steps is None):
+            raise UsageError("give a training budget either in minutes or in steps")
+        if self.optimiser not in ("soap", "adam"):
+            raise UsageError(f"unknown optimiser {self.optimiser!r}; choose soap or adam")
+        if self.quality is not None:
+            registry.check_quality(self.quality, registry.by_name(self.model))
+        for name, size in (("crop", self.crop), ("decay crop", self.decay_crop)):
+            if size % 64 or size <= 0:
+                raise UsageError(f"{name} {size} is not a positive multiple of 64")
