@@ -88,6 +88,35 @@ def test_soap_rotates_every_shape_of_layer_and_back() -> None:
         torch.testing.assert_close(rotate(rotated, preconditioner, back=True), weights)
 
 
+def test_adam_s_moments_follow_the_bases() -> None:
+    """Second moments along the new directions are those of gradients that are uncorrelated along
+    the old ones."""
+    generator = torch.Generator().manual_seed(0)
+    parameters = FlatParameters(nn.Linear(6, 40, bias=False))
+    optimiser = Soap(parameters, GraphReplay(generator), max_width=32)
+    parameters.gradients.normal_(generator=generator)
+    optimiser.step(0.1)
+    (group,) = parameters.weight_groups
+    moment, basis = optimiser.preconditioners[0]["right"]
+    first, second = (
+        group.view_of(optimiser.adam.state[optimiser.update][name])
+        for name in ("exp_avg", "exp_avg_sq")
+    )
+    variances = torch.logspace(0, -6, 6)
+    second.copy_(variances.expand_as(second))
+    covariance = basis[0] @ variances.diag() @ basis[0].T
+    gradient = rotate(first, optimiser.preconditioners[0], back=True)
+    other = torch.randn(6, 6, generator=generator)
+    moment.copy_(other @ other.T)
+    before = basis.clone()
+    optimiser.steps += 1
+    optimiser._update_moments(update_bases=True)
+    assert not torch.allclose(basis, before, atol=0.1)
+    wanted = (basis[0].T @ covariance @ basis[0]).diagonal()
+    torch.testing.assert_close(second, wanted.expand_as(second))
+    torch.testing.assert_close(rotate(first, optimiser.preconditioners[0], back=True), gradient)
+
+
 def test_gradients_are_clipped_relative_to_their_mean_norm() -> None:
     clip = GradientClipper(2.0, torch.device("cpu"))
     direction = torch.tensor([0.6, 0.8])

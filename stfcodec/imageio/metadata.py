@@ -1,5 +1,8 @@
-"""ICC, EXIF and XMP blocks, from a Pillow image and into a file. They are kept as raw bytes, except
-that the orientation, which reading applies to the pixels, is removed."""
+"""ICC, EXIF and XMP blocks: taken from a Pillow image, and written into a file.
+
+They are kept as raw bytes, except for the orientation. Reading applies it to the pixels and removes
+it from the blocks.
+"""
 
 from __future__ import annotations
 

@@ -89,9 +89,8 @@ class Soap:
             group.view_of(rotated).copy_(rotate(group.view_of(gradients), preconditioner))
         self.update.zero_()
         self.adam.step()
-        # Adam's first moments are rotated with the bases, its second moments are not. Along a
-        # direction whose gradients were small in the old basis, the update would be hundreds of
-        # learning rates long.
+        # Where a basis changes much, second moments are estimates, and single updates could be
+        # many learning rates long.
         bound = _MAX_UPDATE * self.learning_rate
         self.update.copy_(self.update.clamp(-bound, bound))
         for group, preconditioner in self._rotated_groups():
@@ -122,10 +121,7 @@ class Soap:
     ) -> None:
         is_first = self.steps == 1
         weight = 1.0 if is_first else 1 - self.beta**self.moment_interval
-        previous = {
-            side: (moment, basis.clone() if update_bases else basis)
-            for side, (moment, basis) in preconditioner.items()
-        }
+        rotations: dict[str, Tensor] = {}
         for side, (moment, basis) in preconditioner.items():
             rows = gradient if side == "left" else gradient.transpose(1, 3)
             rows = rows.flatten(2)
@@ -133,29 +129,16 @@ class Soap:
             if is_first:
                 basis.copy_(_eigenvectors(moment))
             elif update_bases:
-                basis.copy_(self._iterate_basis(group, side, moment, basis))
-        if update_bases and not is_first:
-            first_moment = group.view_of(self.adam.state[self.update]["exp_avg"])
-            unrotated = rotate(first_moment, previous, back=True)
-            first_moment.copy_(rotate(unrotated, preconditioner))
-
-    def _iterate_basis(
-        self, group: WeightGroup, side: str, moment: Tensor, basis: Tensor
-    ) -> Tensor:
-        """One orthogonal iteration, which returns the new basis, largest eigenvalue first.
-
-        Adam's second moments are reordered with the eigenvectors.
-        """
-        product = moment @ basis
-        order = (basis * product).sum(1).argsort(1, descending=True)
-        second_moment = group.view_of(self.adam.state[self.update]["exp_avg_sq"])
-        if side == "left":
-            index = order[:, :, None, None].expand_as(second_moment)
-            second_moment.copy_(second_moment.gather(1, index))
-        else:
-            index = order[:, None, None, :].expand_as(second_moment)
-            second_moment.copy_(second_moment.gather(3, index))
-        return torch.linalg.qr(product.gather(2, order[:, None, :].expand_as(product)))[0]
+                iterated = _iterate_basis(moment, basis)
+                rotations[side] = basis.transpose(1, 2) @ iterated
+                basis.copy_(iterated)
+        if rotations:
+            # In the new basis a direction's variance is the mean of the old ones', weighted by the
+            # squared cosines between old and new directions.
+            moments = self.adam.state[self.update]
+            for name, power in (("exp_avg", 1), ("exp_avg_sq", 2)):
+                moment = group.view_of(moments[name])
+                moment.copy_(_multiply(moment, {k: r**power for k, r in rotations.items()}))
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on besides parameters and gradients."""
@@ -183,13 +166,27 @@ def rotate(x: Tensor, preconditioner: Preconditioner, back: bool = False) -> Ten
 
     With `back`, the inverse.
     """
-    if "left" in preconditioner:
-        left = preconditioner["left"][1]
-        x = ((left if back else left.transpose(1, 2)) @ x.flatten(2)).view(x.shape)
-    if "right" in preconditioner:
-        right = preconditioner["right"][1]
-        x = (x.flatten(1, 2) @ (right.transpose(1, 2) if back else right)).view(x.shape)
+    matrices = {
+        side: basis.transpose(1, 2) if back else basis
+        for side, (_, basis) in preconditioner.items()
+    }
+    return _multiply(x, matrices)
+
+
+def _multiply(x: Tensor, matrices: dict[str, Tensor]) -> Tensor:
+    """x (n, out, taps, in) as leftᵀ · x · right, with the matrices that are given."""
+    if "left" in matrices:
+        x = (matrices["left"].transpose(1, 2) @ x.flatten(2)).view(x.shape)
+    if "right" in matrices:
+        x = (x.flatten(1, 2) @ matrices["right"]).view(x.shape)
     return x
+
+
+def _iterate_basis(moment: Tensor, basis: Tensor) -> Tensor:
+    """One orthogonal iteration: the new basis, largest eigenvalue first."""
+    product = moment @ basis
+    order = (basis * product).sum(1).argsort(1, descending=True)
+    return torch.linalg.qr(product.gather(2, order[:, None, :].expand_as(product)))[0]
 
 
 def _eigenvectors(moment: Tensor) -> Tensor:

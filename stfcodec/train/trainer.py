@@ -173,8 +173,8 @@ class Trainer:
         objective = loss.loss + s.flat_weight * lambda_at(quality) * loss.flat_mse
         (objective * balancing_weights(quality)).mean().backward()
         norm = self.clipper(gradients)
-        means = (loss.loss.mean(), loss.bpp.mean(), loss.mse.mean(), norm)
-        return torch.stack([m.detach().float() for m in means])
+        means = [part.detach().mean() for part in (loss.loss, loss.bpp, loss.mse)]
+        return torch.stack([*means, norm])
 
     @torch.no_grad()
     def validate(self) -> float:
