@@ -1,4 +1,4 @@
-"""Machine and libraries in general terms: what bears on times, and nothing that names a host."""
+"""Machine and libraries: what affects times, and nothing that names the host."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ _kept = False
 def keep_freed_memory() -> bool:
     """Asks malloc, for the whole process, to keep freed memory. False where that is not possible.
 
-    Malloc's own environment variables (MALLOC_…, GLIBC_TUNABLES) come first: where one is set,
-    nothing is asked.
+    Where one of malloc's own environment variables (MALLOC_…, GLIBC_TUNABLES) is set, malloc is
+    left as it is.
     """
     if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return False

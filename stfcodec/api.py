@@ -46,8 +46,8 @@ def encode(
 ) -> bytes:
     """Codes a picture as an .stf stream.
 
-    image: a path, a binary file object (read from its start where it can seek), a PIL image, a
-    uint8 array (H, W, 3), or a `Picture`.
+    image: a path, a binary file object (read from its start where it can seek), the bytes of a
+    picture file, a PIL image, a uint8 array (H, W, 3), or a `Picture`.
     model: a name from `list_models`. quality: 1 (smallest) to 6 (best); fractions for the
     variable-rate models.
     device: "auto", "cpu" or "cuda". weights: a file to use in place of the embedded one.
@@ -159,7 +159,7 @@ def info(data: StreamSource) -> StreamInfo:
 def build_model(name: str) -> nn.Module:
     """The architecture of a registered model with initial weights, ready to train.
 
-    `forward(x, quality=None)` takes (B, 3, H, W) in 0…1, sides multiples of 64, and returns
+    `forward(x, quality=6.0)` takes (B, 3, H, W) in 0…1, sides multiples of 64, and returns
     {"x_hat": (B, 3, H, W), "likelihoods": {"y": …, "z": …}}. Raises UsageError.
     """
     return build(registry.by_name(name))

@@ -6,6 +6,7 @@ one line and name the path.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -42,17 +43,19 @@ def atomic_write(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))
     temporary = target.parent / f".stf-{secrets.token_hex(8)}.tmp"
     try:
-        if target.exists() and not target.is_file() and not target.is_dir():
-            with target.open("wb") as file:
+        # By its own name: what /dev/stdout resolves to, a pipe's, cannot be opened.
+        if path.exists() and not path.is_file() and not path.is_dir():
+            with path.open("wb") as file:
                 yield file
             return
         _refuse_occupied(path, overwrite)
         with temporary.open("xb") as file:
-            if target.exists():
-                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+            if os.name == "posix" and target.exists():
+                with suppress(OSError):  # some file systems have no permission bits
+                    temporary.chmod(stat.S_IMODE(target.stat().st_mode))
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            _sync(file)
         _refuse_occupied(path, overwrite)  # it may have appeared while the body ran
         temporary.replace(target)
         _sync_folder(target.parent)
@@ -61,6 +64,15 @@ def atomic_write(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _sync(file: BinaryIO) -> None:
+    """Send a file's data to the disk, where the file system can."""
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
 
 
 def _sync_folder(folder: Path) -> None:
@@ -82,6 +94,8 @@ def read_bytes(
     file cannot be read or is over the limit, UsageError if standard input is a terminal.
     """
     if str(source) == STANDARD_STREAM:
+        if sys.stdin is None:
+            raise StfError("cannot read standard input: it is closed")
         if sys.stdin.isatty():
             raise UsageError("standard input is a terminal; pipe data in or name a file")
         return _read(sys.stdin.buffer, "standard input", limit, check)
@@ -90,6 +104,8 @@ def read_bytes(
             return _read(file, str(source), limit, check)
     except OSError as error:  # of opening
         raise StfError(f"cannot read {source}: {_reason(error)}") from error
+    except ValueError:
+        raise StfError(f"cannot read {source!r}: no name of a file") from None
 
 
 def read_file_object(
@@ -134,6 +150,8 @@ def write_bytes(target: str | Path, data: bytes, overwrite: bool) -> None:
         with atomic_write(Path(target), overwrite) as file:
             file.write(data)
         return
+    if sys.stdout is None:
+        raise StfError("cannot write standard output: it is closed")
     if sys.stdout.isatty():
         raise UsageError("refusing to write binary data to a terminal; redirect it or name a file")
     try:

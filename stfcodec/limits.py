@@ -15,8 +15,9 @@ MAX_METADATA = 16 << 20
 class Limits:
     """What a reader accepts of one picture or stream.
 
-    An input that states more is refused before memory is taken for it; one that holds more is
-    refused as soon as that shows. Raises UsageError for a limit that is not a positive integer.
+    An input whose header states more is refused before memory is allocated for it; an input that
+    turns out to hold more is refused at that point. Raises UsageError for a limit that is not a
+    positive integer.
     """
 
     pixels: int = 1 << 27

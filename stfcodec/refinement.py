@@ -134,6 +134,6 @@ def _refine_tile(
 
 
 def _soft_round(x: Tensor, width: float) -> Tensor:
-    """x where `width` is large, x rounded where it is small; equal to both at integers."""
+    """Close to x for a large `width` and to round(x) for a small one; equal to both at integers."""
     floor = x.detach().floor()
     return floor + 0.5 + 0.5 * torch.tanh((x - floor - 0.5) / width) / math.tanh(0.5 / width)

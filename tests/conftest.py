@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,6 +12,12 @@ from commands import HEIGHT, WIDTH, Command, Outcome
 from PIL import Image
 
 from stfcodec.cli.main import main
+from stfcodec.entropy.tables import CdfTables, gaussian_tables
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stfcodec.models.base import CompressionModel
 
 
 @pytest.fixture(scope="session")
@@ -72,3 +79,43 @@ def _coded(tmp_path_factory: pytest.TempPathFactory, weights: list[str]) -> Path
 def coded(tmp_path: Path, _coded: Path) -> Path:
     """A valid stream of a WIDTH x HEIGHT picture, in a file of its own."""
     return Path(shutil.copy(_coded, tmp_path / "coded.stf"))
+
+
+@pytest.fixture(scope="session")
+def model() -> CompressionModel:
+    """A small model in the published layout: random weights with an integer form."""
+    from photographs import photographs
+    from small import SMALL
+
+    from benchmarks.untrained_models import random_model
+
+    return random_model(SMALL, photographs((128, 192), (192, 128), (64, 64)))
+
+
+@pytest.fixture(scope="session")
+def latents(model: CompressionModel) -> Tensor:
+    """y (1, 224, 12, 16) of the small model."""
+    import torch
+    from photographs import photographs
+
+    with torch.inference_mode():
+        return model.analysis(photographs((192, 256))[0])
+
+
+@pytest.fixture(scope="session")
+def lite_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file of wacnn-lite: random weights with an integer form."""
+    from photographs import photographs
+
+    from benchmarks.untrained_models import random_model
+    from stfcodec.models import registry
+    from stfcodec.models import weights as files
+
+    path = tmp_path_factory.mktemp("random") / "wacnn-lite.safetensors"
+    files.save(random_model(registry.by_name("wacnn-lite"), photographs((64, 128), (64, 64))), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def gaussian() -> CdfTables:
+    return gaussian_tables(np.geomspace(0.11, 64, 24))

@@ -13,104 +13,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
+from photographs import PHOTOGRAPH, photo
 from PIL import Image
 
-from benchmarks import (
-    ROOT,
-    compressai_coder,
-    history,
-    memory,
-    points,
-    processes,
-    summary,
-    tile_borders,
-    untrained_models,
-)
+from benchmarks import ROOT, history, memory, points, processes, summary, tile_borders
 from benchmarks.__main__ import main
 from benchmarks.coders import JPEG_444, available, by_name, with_precision
 from benchmarks.markdown import replace_block, signed, table
 from benchmarks.pictures import mosaic
-from benchmarks.reference_networks import ReferenceCodec
-from stfcodec.models.coding import CodedLatents
-from stfcodec.models.registry import EntropyWidths, ModelInfo, StfWidths, WacnnWidths
-from stfcodec.models.stf import STF
-from stfcodec.models.wacnn import WACNN
 
 COMMANDS = sorted(
     path.stem
     for path in (ROOT / "benchmarks").glob("*.py")
     if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
 )
-PHOTO = ROOT / "docs" / "images" / "kodim23.png"
-
-ENTROPY = EntropyWidths(
-    slices=3,
-    support=2,
-    h_a=(24, 24, 24, 16, 16, 16),
-    h_s=(16, 16, 16, 24, 24, 24),
-    context=(16,) * 4,
-)
-SMALL = {
-    "wacnn": WacnnWidths((16, 16, 16, 24), heads=4, units=3, entropy=ENTROPY),
-    "stf": StfWidths(
-        (12, 12, 24, 24), (2, 2, 2, 2), (3, 3, 6, 6), mlp_ratio=4.0, end_width=12, entropy=ENTROPY
-    ),
-}
 
 
-def photo(size: int) -> np.ndarray:
-    return np.array(Image.open(PHOTO).convert("RGB"))[100 : 100 + size, 200 : 200 + size]
-
-
-@pytest.fixture(scope="module", params=SMALL)
-def info(request: pytest.FixtureRequest) -> ModelInfo:
-    """A model of the published architecture, in small."""
-    family = request.param
-    return ModelInfo(family, 99, family, SMALL[family], variable_rate=False, parameters=0)
-
-
-# ------------------------------------------------------------ the reference implementation
-
-
-@pytest.mark.skipif(compressai_coder.load() is None, reason="needs compressai's compiled coder")
-def test_reference_implementation_makes_the_models_strings_and_pictures(info: ModelInfo) -> None:
-    picture = photo(128)
-    model = untrained_models.stand_in(info, picture)
-    model.integer = None  # as published: everything in float
-    reference = ReferenceCodec(model, info.widths)
-    strings = reference.encode(picture)
-    x = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
-    with torch.inference_mode():
-        y = model.analysis(x)
-        torch.testing.assert_close(reference.analysis(x), y, rtol=1e-3, atol=1e-3)
-        coded = model.compress(reference.analysis(x).clone())
-        assert (strings.z, strings.y) == (coded.z, coded.y)
-        y_hat = model.decompress(CodedLatents(coded.z, coded.y, coded.checksum), (2, 2))
-        x_hat = model.synthesis(y_hat).clamp(0, 1)
-    expected = x_hat[0].mul(255).round().byte().permute(1, 2, 0).numpy()
-    difference = np.abs(reference.decode(strings).astype(int) - expected)
-    # Weights at random amplify the last bits that another order of sums changes.
-    assert difference.max() <= 8 and difference.mean() < 0.05
-
-
-def test_stand_in_spreads_its_latents(info: ModelInfo) -> None:
-    picture = photo(128)
-    model = untrained_models.stand_in(info, picture)
-    assert isinstance(model, WACNN | STF)
-    with torch.inference_mode():
-        y = model.analysis(torch.tensor(picture).permute(2, 0, 1)[None].float() / 255)
-        bits = 8 * len(model.compress(y).y)
-    spread = y.std((0, 2, 3))
-    assert spread[0] == pytest.approx(16, rel=0.3)
-    assert spread[12] == pytest.approx(16 * 0.893**12, rel=0.3)
-    # As Gaussians of that spread: the entropy model knows means and scales.
-    ideal = torch.log2(spread * 4.13).sum() * y[0, 0].numel()
-    assert bits < 1.5 * ideal
-
-
-# ------------------------------------------------------------------------------- coders
+# ------------------------------------------------------------------------------------------- coders
 
 
 def test_every_coder_gives_the_picture_back_better_at_its_best() -> None:
@@ -159,9 +79,11 @@ def test_memory_grows_with_the_picture() -> None:
 
 def test_what_tiles_change_is_measured(tmp_path: Path) -> None:
     difference = tmp_path / "difference.png"
-    done = CliRunner().invoke(tile_borders.main, [str(PHOTO), str(difference), "--core", "256"])
+    done = CliRunner().invoke(
+        tile_borders.main, [str(PHOTOGRAPH), str(difference), "--core", "256"]
+    )
     assert done.exit_code == 0, done.output
-    with Image.open(difference) as drawn, Image.open(PHOTO) as picture:
+    with Image.open(difference) as drawn, Image.open(PHOTOGRAPH) as picture:
         assert drawn.size == picture.size
     decibels = [float(d) for d in re.findall(r"([\d.]+) dB", done.output)]
     assert len(decibels) == 4 and max(decibels) - min(decibels) < 0.01
@@ -199,7 +121,7 @@ def test_precision_is_asked_for_and_restored(monkeypatch: pytest.MonkeyPatch) ->
     assert coder.qualities == (JPEG_444.middle_quality,)
 
 
-# ------------------------------------------------------------------------------ the page
+# ----------------------------------------------------------------------------------------- the page
 
 
 def coder(name: str, curve: list[tuple[float, float]], ours: bool = False) -> dict:

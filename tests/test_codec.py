@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from photographs import PHOTOGRAPH, crop
 from PIL import Image
 
 import stfcodec
@@ -26,7 +27,6 @@ from stfcodec.models.build import build
 from stfcodec.models.calibrate import quantise
 
 KODAK = Path(__file__).resolve().parents[2] / "shared" / "data" / "kodak"
-PHOTOGRAPH = Path(__file__).resolve().parents[1] / "docs" / "images" / "kodim23.png"
 LITE = ("wacnn-lite", "stf-lite")
 PEAK = """
 import sys
@@ -35,13 +35,6 @@ from stfcodec.cli.main import main
 assert main(sys.argv[1:]) == 0
 print(peak_memory())
 """
-
-
-def crop(size: tuple[int, int]) -> np.ndarray:
-    """The top left (height, width) of a photograph, repeated where it is smaller."""
-    pixels = np.asarray(Image.open(PHOTOGRAPH).convert("RGB"))
-    repeats = [-(-n // m) for n, m in zip(size, pixels.shape, strict=False)]
-    return np.tile(pixels, (*repeats, 1))[: size[0], : size[1]]
 
 
 def save_coding(model: CompressionModel, path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_codec import LITE, crop
+from photographs import crop
+from test_codec import LITE
 
 from stfcodec.entropy.tables import CdfTables, gaussian_tables
 from stfcodec.models import locate, registry, weights

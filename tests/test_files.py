@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -280,3 +281,42 @@ except StfError as error:
     os.close(writer)
     assert done.stderr == "caught: cannot write standard output: Broken pipe\n"
     assert done.returncode == 1
+
+
+@posix
+def test_a_pipe_with_a_name_is_written_to(tmp_path: Path) -> None:
+    """As `-o /dev/stdout` into a pipe, or `-o >(command)`."""
+    code = "from stfcodec.files import write_bytes; write_bytes('/dev/stdout', b'data', False)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=PACKAGE.parent)
+    assert (done.stdout, done.stderr) == (b"data", b"")
+
+
+@pytest.mark.parametrize(("number", "written"), [(errno.EINVAL, True), (errno.ENOSPC, False)])
+def test_a_file_system_that_cannot_sync_is_written_to(
+    number: int, written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    if written:
+        write_bytes(tmp_path / "a.stf", b"data", overwrite=False)
+        assert (tmp_path / "a.stf").read_bytes() == b"data"
+    else:
+        with pytest.raises(StfError, match="cannot write"):
+            write_bytes(tmp_path / "a.stf", b"data", overwrite=False)
+        assert not list(tmp_path.iterdir())
+
+
+def test_closed_standard_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(StfError, match="standard input: it is closed"):
+        read_bytes("-")
+    with pytest.raises(StfError, match="standard output: it is closed"):
+        write_bytes("-", b"data", overwrite=True)
+
+
+def test_a_name_that_no_file_can_have() -> None:
+    with pytest.raises(StfError, match="no name of a file"):
+        read_bytes("a\0b")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_codec import crop
+from photographs import photographs
 from torch import Tensor
 
 from benchmarks.untrained_models import random_model
@@ -23,10 +23,6 @@ from stfcodec.models.lite_integer import LEVEL_DENOMINATOR, MAX_MAGNITUDE
 
 LITE = ["wacnn-lite", "stf-lite"]
 BACKENDS = {"float": FloatBackend(), "int8": Int8Backend(), "reference": ReferenceBackend()}
-
-
-def photographs(*sizes: tuple[int, int]) -> list[Tensor]:
-    return [torch.from_numpy(crop(s)).permute(2, 0, 1)[None].float() / 255 for s in sizes]
 
 
 @pytest.fixture(scope="module", params=LITE)

@@ -1,4 +1,4 @@
-"""The run on a borrowed GPU, rehearsed on the CPU from the pack of photographs to the weights."""
+"""The run on another machine's GPU, rehearsed on the CPU: from packed photographs to weights."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from photographs import crop
 from PIL import Image
-from test_codec import crop
 
 import stfcodec
 from stfcodec.errors import UsageError

@@ -52,7 +52,7 @@ def run(jobs: Iterable[Job], task: Task, existing: Existing = "refuse") -> Itera
 
 
 def _load(task: Task, job: Job, existing: Existing) -> Any:
-    """Read one input; None where its output is there already and is to be kept."""
+    """Read one input; None if its output exists and is kept."""
     if job.target is not None and job.target.is_file():  # a device or pipe can be written to
         if existing == "skip":
             return None

@@ -68,7 +68,7 @@ class Encode:
         codec_for(s.model_info, s.quality, s.device, s.weights, refines=s.effort > 0)
 
     def check(self, head: bytes) -> None:
-        """Nothing: only the reader of pictures knows which it can read."""
+        """Accepts every file: `imageio` decides which pictures it can read."""
 
     def unpack(self, data: bytes) -> Any:
         from stfcodec import imageio

@@ -91,9 +91,9 @@ def run(
 
 def _check_streams(jobs: Iterable[batch.Job], as_json: bool) -> None:
     for job in jobs:
-        if job.source is None and sys.stdin.isatty():
+        if job.source is None and sys.stdin and sys.stdin.isatty():
             raise UsageError("standard input is a terminal; pipe a file into it or name one")
         if job.target is None and as_json:
             raise UsageError("--json and the coded file cannot both go to standard output")
-        if job.target is None and sys.stdout.isatty():
+        if job.target is None and sys.stdout and sys.stdout.isatty():
             raise UsageError("binary data is not written to a terminal; redirect it or use -o FILE")

@@ -49,7 +49,7 @@ class Metadata:
     exif: bytes | None
     xmp: bytes | None
     transpose: Image.Transpose | None
-    """Turns the stored pixels upright; None: they are."""
+    """What turns the stored pixels upright; None if they are upright."""
 
 
 def read_metadata(
@@ -103,7 +103,7 @@ def _icc_profile(
 ) -> bytes | None:
     """The ICC profile, unless it has fewer bytes than its header says.
 
-    other: the profile if Pillow has none. For a damaged one Pillow has an entry that is None.
+    other: the profile to take if Pillow has none. Pillow's entry for a damaged profile is None.
     """
     profile = image.info.get("icc_profile") or other
     is_in_file = isinstance(image, ImageFile.ImageFile) and "icc_profile" in image.info

@@ -21,9 +21,9 @@ _UNKNOWN_RANGE = {"I": "32-bit integers", "F": "floating-point numbers"}
 
 
 def bits_per_channel(image: Image.Image) -> int:
-    """Depth in the file, of an image not yet loaded: Pillow reduces most depths above 8 silently.
+    """Depth in the file for an image that is not loaded yet, else the depth that the image has.
 
-    Of a loaded image, the depth that it has now.
+    Loading reduces most depths above 8 silently.
     """
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return int(max(image.tag_v2.get(ExifTags.Base.BitsPerSample, (1,))))

@@ -1,4 +1,4 @@
-"""PNG chunks that Pillow does not expose, or for whose length it would refuse the picture."""
+"""PNG chunks that Pillow does not expose, or whose length makes it refuse the picture."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Faster forms of layers on CPUs. Each equals its layer up to float rounding.
 
-`layers.py` and `attention.py` define the layers and say when they call these functions: most have
-no gradient or a slow one.
+`layers.py` and `attention.py` define the layers and decide when these functions replace them: most
+of the functions have no gradient, or a slow one.
 """
 
 from __future__ import annotations

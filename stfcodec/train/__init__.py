@@ -6,7 +6,7 @@ A run:
 * `trainer`: the state of a run, one step, validation.
 * `loop`: steps until the budget is used, logging and saving.
 * `checkpoint`, `log`, `export`: the files that it writes.
-* `remote`: a run on a borrowed machine with a GPU, as a command of its own.
+* `remote`: a run on another machine with a GPU, as a command of its own.
 
 What a step consists of:
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 WARM_UP_CALLS = 3
-"""Calls before a function is captured. Lazy initialisation, compilation and caching then lie
-behind."""
+"""Calls before a function is captured. By then lazy initialisation, compilation and caching are
+done."""
 
 
 class GraphReplay:

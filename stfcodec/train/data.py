@@ -95,7 +95,7 @@ class CropSampler:
     """Draws random crops, each flipped left to right with probability ½.
 
     A photograph is drawn with a probability proportional to its area. All data and operations are
-    on one device, for which nothing waits.
+    on one device, and no operation waits for it.
     """
 
     def __init__(self, photographs: list[Tensor], device: torch.device, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Training on a borrowed GPU: python -m stfcodec.train.remote pack | run | collect.
+"""Training on another machine's GPU: python -m stfcodec.train.remote pack | run | collect.
 
 `pack` puts photographs into a few files. `run` is everything that happens on the other machine,
 which has torch but no network: unpack, test, find the fastest configuration, train for the given
@@ -51,7 +51,7 @@ _SAVE_INTERVAL_S = 120
 
 @click.group()
 def main() -> None:
-    """A training run on a borrowed GPU."""
+    """A training run on another machine's GPU."""
 
 
 @main.command()

@@ -41,7 +41,7 @@ class Soap:
         basis_interval: int = 25,
         moment_interval: int = 4,
     ) -> None:
-        """betas: of Adam; the second also of the second moments.
+        """betas: decay rates of Adam; the second is also that of the second moments.
         max_width: sides with more channels are not rotated, which would cost too much.
         basis_interval: steps between two updates of the eigenvectors.
         moment_interval: steps between two updates of the second moments."""
