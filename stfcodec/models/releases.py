@@ -31,6 +31,7 @@ RELEASES: tuple[Release, ...] = (
     Release("stf-lite", "970972c9", "0.1.0", preview=True, bd_rate=-45.6),
     Release("wacnn-lite", "665f38d4", "0.2.0", preview=True, bd_rate=-50.9),
     Release("stf-lite", "9540c63e", "0.2.0", preview=True, bd_rate=-45.6),
+    Release("wacnn-lite", "ed57dac3", "0.3.0", preview=True, bd_rate=-53.3),
 )
 
 
