@@ -130,6 +130,10 @@ def test_pickled_code_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
+
+
 def test_embedded_weights_have_a_release() -> None:
     """Their row in `releases.py` says which version can read what they code."""
     for name in ("wacnn-lite", "stf-lite"):
@@ -138,9 +142,12 @@ def test_embedded_weights_have_a_release() -> None:
         fingerprint = weights.load(info, path).fingerprint.hex()
         assert locate.manifest()[path.name]["fingerprint"] == fingerprint
         last = [r for r in releases.RELEASES if r.model == name][-1]
-        assert (last.fingerprint, last.version) == (fingerprint, stfcodec.__version__)
-    keys = [(r.model, r.fingerprint) for r in releases.RELEASES]
-    assert len(set(keys)) == len(keys)
+        assert last.fingerprint == fingerprint
+        assert _numbers(last.version) <= _numbers(stfcodec.__version__)
+    # Other weights make another version.
+    for keys in ("fingerprint", "version"):
+        found = [(r.model, getattr(r, keys)) for r in releases.RELEASES]
+        assert len(set(found)) == len(found)
 
 
 def test_missing_weights_say_where_to_put_them(
