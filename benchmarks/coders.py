@@ -21,15 +21,13 @@ from PIL import Image, features
 import stfcodec
 from stfcodec.allocator import keep_freed_memory
 from stfcodec.models import locate, registry
-from stfcodec.models.registry import ModelInfo
+from stfcodec.models.registry import WHOLE_QUALITIES, ModelInfo
 
 PRECISIONS: dict[str, str | None] = {"as it comes": None, "float32 transforms": "float32"}
 """Precisions of the transforms that are compared: label, and value of STFCODEC_PRECISION."""
 
 EFFORT = 3
 """The effort of `encode` at which a model is measured besides 0."""
-
-WHOLE_QUALITIES = tuple(range(1, len(registry.LAMBDAS) + 1))
 
 
 @dataclass(frozen=True)

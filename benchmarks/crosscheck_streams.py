@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.coders import WHOLE_QUALITIES
 from benchmarks.pictures import middle_crop
 from benchmarks.untrained_models import random_model
 from stfcodec import container
@@ -36,7 +35,7 @@ from stfcodec.models.integer_backends import (
 )
 from stfcodec.models.integer_entropy import MEAN_DENOMINATOR
 from stfcodec.models.lite import LiteModel
-from stfcodec.models.registry import ModelInfo
+from stfcodec.models.registry import WHOLE_QUALITIES, ModelInfo
 
 BACKENDS: dict[str, Backend] = {
     "int8": Int8Backend(),

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from benchmarks.coders import WHOLE_QUALITIES
 from benchmarks.options import (
     EXISTING_FILE,
     model_option,
@@ -24,6 +23,7 @@ from benchmarks.options import (
     rounds_option,
     weights_option,
 )
+from stfcodec.models.registry import WHOLE_QUALITIES
 
 if TYPE_CHECKING:
     from torch import Tensor

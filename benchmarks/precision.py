@@ -11,9 +11,10 @@ import click
 import numpy as np
 
 import stfcodec
-from benchmarks.coders import WHOLE_QUALITIES, computing_in
+from benchmarks.coders import computing_in
 from benchmarks.options import models_option, pictures_argument
 from stfcodec.metrics import psnr
+from stfcodec.models.registry import WHOLE_QUALITIES
 
 
 @click.command()

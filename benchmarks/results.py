@@ -17,13 +17,14 @@ from typing import Any
 import click
 
 from benchmarks import ROOT, points
-from benchmarks.coders import EFFORT, JPEG_444, WHOLE_QUALITIES, model_coder
+from benchmarks.coders import EFFORT, JPEG_444, model_coder
 from benchmarks.markdown import replace_block
 from benchmarks.options import EXISTING_FOLDER, folder_argument
 from benchmarks.pictures import read_folder
 from benchmarks.points import Point, psnr_curve
 from stfcodec.metrics import Curve, bd_rate
 from stfcodec.models import locate, registry
+from stfcodec.models.registry import WHOLE_QUALITIES
 
 _PAGES = ROOT / "README.md", ROOT / "docs" / "training.md"
 

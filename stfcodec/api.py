@@ -12,7 +12,7 @@ import PIL.Image
 from torch import nn
 
 from stfcodec import container, files, imageio
-from stfcodec.codec import codec_for
+from stfcodec.codec import Codec, codec_for
 from stfcodec.container import StreamInfo
 from stfcodec.errors import ImageError, UsageError
 from stfcodec.imageio import Picture
@@ -76,26 +76,31 @@ def encode(
 
 def encode_with(image: ImageSource, settings: EncodeSettings) -> bytes:
     """As `encode`, with settings that are checked already."""
-    limits, effort, target = settings.limits, settings.effort, settings.target
+    limits, target = settings.limits, settings.target
     picture = image if isinstance(image, Picture) else imageio.read_picture(image, limits)
     if settings.strip:
         picture = replace(picture, icc=None, exif=None, xmp=None)
     _check(picture, limits)
-    codec = codec_for(
-        settings.model_info,
-        settings.quality,
-        settings.device,
-        settings.weights,
-        refines=effort > 0,
-    )
+    codec = encoding_codec(settings)
     if target is None:
-        stream = codec.encode(picture, settings.quality, effort)
+        stream = codec.encode(picture, settings.quality, settings.effort)
     else:
-        stream = encode_to_target(codec, picture, target, effort)
+        stream = encode_to_target(codec, picture, target, settings.effort)
     data = container.write(stream)
     if settings.verify:
         codec.verify(container.read(data, limits))
     return data
+
+
+def encoding_codec(settings: EncodeSettings) -> Codec:
+    """The codec that these settings encode with, loaded once. Raises UsageError, WeightsError."""
+    return codec_for(
+        settings.model_info,
+        settings.quality,
+        settings.device,
+        settings.weights,
+        refines=settings.effort > 0,
+    )
 
 
 def _check(picture: Picture, limits: Limits) -> None:

@@ -62,10 +62,9 @@ class Encode:
         return self.settings.limits
 
     def prepare(self) -> None:
-        from stfcodec.codec import codec_for
+        from stfcodec import api
 
-        s = self.settings
-        codec_for(s.model_info, s.quality, s.device, s.weights, refines=s.effort > 0)
+        api.encoding_codec(self.settings)
 
     def check(self, head: bytes) -> None:
         """Accepts every file: `imageio` decides which pictures it can read."""

@@ -41,7 +41,7 @@ def command(checkpoint: Path, data: Path, output: Path, model: str, limit: int, 
     *batches, others = calibration_crops(photographs, crop, CALIBRATION_BATCHES + 1)
     fit_for_coding(network, batches)
     pictures = [x.mul(255).round().byte().permute(1, 2, 0).numpy() for x in others]
-    qualities = range(1, len(registry.LAMBDAS) + 1) if info.variable_rate else [1]
+    qualities = registry.WHOLE_QUALITIES if info.variable_rate else [1]
     cost = summary(*curves(network, pictures, qualities))
     weights.save(network, output)
     click.echo(f"{output}: {cost}, on {len(pictures)} other crops", err=True)

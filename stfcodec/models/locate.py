@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from stfcodec.errors import WeightsError
 from stfcodec.models import releases
-from stfcodec.models.registry import LAMBDAS, ModelInfo
+from stfcodec.models.registry import WHOLE_QUALITIES, ModelInfo
 
 ENVIRONMENT = "STFCODEC_WEIGHTS"
 """Name of the environment variable with a folder of installed weights."""
@@ -55,8 +55,7 @@ def file_name(info: ModelInfo, quality: float) -> str:
 
 def file_names(info: ModelInfo) -> list[str]:
     """Names of the weights files of a model, lowest quality first."""
-    qualities = range(1, len(LAMBDAS) + 1)
-    return list(dict.fromkeys(file_name(info, quality) for quality in qualities))
+    return list(dict.fromkeys(file_name(info, quality) for quality in WHOLE_QUALITIES))
 
 
 def find(info: ModelInfo, quality: float) -> Path:

@@ -17,6 +17,7 @@ LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483)
 """Rate-distortion trade-off of quality 1…6; the loss is λ·255²·MSE + bpp (paper, eq. 1)."""
 
 MIN_QUALITY, MAX_QUALITY = 1.0, float(len(LAMBDAS))
+WHOLE_QUALITIES = tuple(range(1, len(LAMBDAS) + 1))
 DEFAULT_MODEL = "wacnn-lite"
 DEFAULT_QUALITY = 3.0
 MAX_EFFORT = 100

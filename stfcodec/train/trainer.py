@@ -182,7 +182,7 @@ class Trainer:
         self.model.eval()
         log_losses = []
         with self._values_replaced_by(self.averaged_values):
-            for q in range(1, len(registry.LAMBDAS) + 1):
+            for q in registry.WHOLE_QUALITIES:
                 losses = []
                 for x in self.validation_crops.split(_VALIDATION_BATCH):
                     quality = torch.full((len(x),), float(q), device=self.device)
@@ -243,6 +243,7 @@ class Trainer:
         self.elapsed = counters["elapsed"]
         self.lowest_loss = counters.get("lowest", math.inf)
         self.rate_factor = counters.get("slower", 1.0)
+        self.replay.clear()  # the optimiser's tensors are others now
 
     def save(self, name: str) -> None:
         """Write a checkpoint of this name into the run's folder."""
@@ -253,7 +254,6 @@ class Trainer:
         elapsed, rate_factor = self.elapsed, self.rate_factor / 2
         self.load_state_dict(load_checkpoint(self.folder / CHECKPOINT, self.info.name))
         self.elapsed, self.rate_factor = elapsed, rate_factor
-        self.replay.clear()
 
     def record(self) -> dict[str, Any]:
         """How the weights were trained, for `training.json` and the manifest."""
