@@ -130,12 +130,12 @@ def median_times(
     plain.prepare(FloatBackend())
     times: tuple[list[float], ...] = ([], [], [])
     with torch.inference_mode():
-        z, targets = model.targets(y, quality)
+        z, passes = model.symbols_and_passes(y, quality)
         for _ in range(rounds):
             for form, spent in zip((None, model.integer, plain), times, strict=True):
                 start = time.perf_counter()
                 decode_with(
-                    model, form, z, quality, lambda i, mean, _: torch.round(targets[i] - mean)
+                    model, form, z, quality, lambda i, mean, _: torch.round(passes[i] - mean)
                 )
                 spent.append(time.perf_counter() - start)
     floating, best, float_backend = (median(t) for t in times)

@@ -26,11 +26,6 @@ class FolderTimes(NamedTuple):
     together: float
     one_by_one: float
 
-    @property
-    def ratio(self) -> float:
-        """Throughput of one process for all, relative to one for each."""
-        return self.one_by_one / self.together
-
 
 def start_up_times(rounds: int, advance: Callable[[], object] = lambda: None) -> dict[str, float]:
     """Median wall seconds of whole processes, by command line; the picture has 64×64 pixels."""

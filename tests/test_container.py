@@ -89,7 +89,7 @@ def refused(data: bytes) -> str:
 )
 def test_round_trip(written: Stream) -> None:
     data = container.write(written)
-    assert container.sniff(data)
+    container.check_signature(data[:8])
     roomy = Limits(pixels=1 << 40)
     assert container.read(data, roomy) == written
     assert container.read(memoryview(bytearray(data)), roomy) == written

@@ -210,6 +210,17 @@ def test_another_family_starts_from_what_both_have(photographs: Path, tmp_path: 
     assert type(trainer.model) is type(stf)
 
 
+@pytest.mark.parametrize("part", ["g_a", "g_s"])
+def test_only_one_part_is_trained(part: str, photographs: Path, tmp_path: Path) -> None:
+    """Validation and export included; the rest keeps every bit."""
+    trainer = Trainer(settings(photographs, part=part, steps=3), tmp_path)
+    before = {k: v.clone() for k, v in trainer.model.named_parameters()}
+    run_training(trainer, report=lambda line: None)
+    changed = {k for k, v in trainer.model.named_parameters() if not torch.equal(v, before[k])}
+    assert changed
+    assert all(name.startswith(f"{part}.") for name in changed)
+
+
 def test_flat_colours_are_trained_on(photographs: Path, tmp_path: Path) -> None:
     """With a rectangle on every crop, the objective counts their error several times."""
     norms = []
@@ -222,6 +233,8 @@ def test_flat_colours_are_trained_on(photographs: Path, tmp_path: Path) -> None:
 def test_bad_settings_are_refused(photographs: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="minutes or in steps"):
         Settings(model=LITE[0], data=".", minutes=1, steps=1)
+    with pytest.raises(UsageError, match="unknown part"):
+        Settings(model=LITE[0], data=".", part="h_a")
     with pytest.raises(UsageError, match="multiple of 64"):
         Settings(model=LITE[0], data=".", crop=100)
     with pytest.raises(UsageError, match="no picture of at least 512x512"):

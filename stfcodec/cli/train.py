@@ -28,6 +28,9 @@ from stfcodec.models import registry
 @click.option(
     "--quality", type=float, metavar="Q", help="Train at one quality only (default: all)."
 )
+@click.option(
+    "--part", type=click.Choice(["g_a", "g_s"]), help="Train this part only (default: the model)."
+)
 @click.option("--warmup", type=click.IntRange(min=1), default=200, show_default=True)
 @click.option(
     "--decay",

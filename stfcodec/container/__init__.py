@@ -24,7 +24,7 @@ from stfcodec.container.layout import (
     Stream,
     StreamInfo,
 )
-from stfcodec.container.reading import check_signature, inspect, read, sniff
+from stfcodec.container.reading import check_signature, inspect, read
 from stfcodec.container.writing import write
 from stfcodec.limits import MAX_METADATA
 
@@ -39,6 +39,5 @@ __all__ = [
     "check_signature",
     "inspect",
     "read",
-    "sniff",
     "write",
 ]

@@ -28,11 +28,6 @@ from stfcodec.limits import DEFAULT_LIMITS, MAX_METADATA, Limits
 Buffer = bytes | bytearray | memoryview
 
 
-def sniff(data: Buffer) -> bool:
-    """Whether `data` starts like an .stf stream; 8 bytes are enough to tell."""
-    return bytes(data[: len(SIGNATURE)]) == SIGNATURE
-
-
 def read(data: Buffer, limits: Limits = DEFAULT_LIMITS) -> Stream:
     """Parse and check a whole stream.
 
@@ -132,9 +127,9 @@ def _walk_chunks(data: Buffer) -> Iterator[tuple[ChunkInfo, memoryview]]:
 
 def check_signature(data: Buffer) -> None:
     """Raises StreamError unless `data`, of which 8 bytes are enough, starts like a stream."""
-    if sniff(data):
-        return
     start = bytes(data[: len(SIGNATURE)])
+    if start == SIGNATURE:
+        return
     if SIGNATURE.startswith(start):
         raise StreamError(f"truncated: only {len(start)} bytes")
     if start[1:4] == SIGNATURE[1:4]:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stfcodec.models.attention import WindowAttention, windowed_attention
-from stfcodec.models.layers import Linear
+from stfcodec.models.layers import Linear, Mlp
 from stfcodec.models.registry import LAMBDAS
 
 _HEAD_CHANNELS = 32
@@ -108,18 +108,6 @@ class AttentionMixer(nn.Module):
         return windowed_attention(x, self.attn, self.window, self.shift)
 
 
-class Mlp(nn.Module):
-    """1×1 to twice the channels, GELU, 1×1 back."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.fc1 = Linear(dim, 2 * dim)
-        self.fc2 = zeroed(Linear(2 * dim, dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
 class Residual(nn.Module):
     """x + branch(norm(x)). x: (B, H, W, dim), same out."""
 
@@ -134,7 +122,9 @@ class Residual(nn.Module):
 
 def block(dim: int, mixer: nn.Module) -> nn.Sequential:
     """One layer of a transformer: residual mixer of positions, then residual MLP."""
-    return nn.Sequential(Residual(dim, mixer), Residual(dim, Mlp(dim)))
+    mlp = Mlp(dim, 2 * dim)
+    zeroed(mlp.fc2)
+    return nn.Sequential(Residual(dim, mixer), Residual(dim, mlp))
 
 
 _L = TypeVar("_L", nn.Linear, Convolution)

@@ -168,11 +168,11 @@ class ChannelwiseModel(CompressionModel):
             z_tilde = add_uniform_noise(z) if self.training else z_hat
             z_likelihoods = self.entropy_bottleneck.likelihood(z_tilde)
             y_likelihoods: list[Tensor] = []
-            targets = self.passes(y)
+            passes = self.passes(y)
 
             def code(i: int, mean: Tensor, scale: Tensor) -> Tensor:
-                rounded = rounding(targets[i] - mean)
-                residual = add_uniform_noise(targets[i]) - mean if self.training else rounded
+                rounded = rounding(passes[i] - mean)
+                residual = add_uniform_noise(passes[i]) - mean if self.training else rounded
                 y_likelihoods.append(self.gaussian_conditional.likelihood(residual, scale))
                 return rounded + mean
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from stfcodec.entropy import rans
 from stfcodec.errors import StreamError
 from stfcodec.geometry import DOWNSAMPLING_Z
-from stfcodec.models.integer_entropy import MAX_SYMBOL
+from stfcodec.models.integer_layers import SYMBOL_BOUND
 from stfcodec.models.priors import EntropyBottleneck, GaussianConditional
 from stfcodec.models.registry import MAX_QUALITY
 
@@ -78,7 +78,7 @@ class LatentCoder(nn.Module, ABC):
         self.entropy_bottleneck.update()
         self.gaussian_conditional.update()
 
-    def targets(self, y: Tensor, quality: float) -> tuple[Tensor, Sequence[Tensor]]:
+    def symbols_and_passes(self, y: Tensor, quality: float) -> tuple[Tensor, Sequence[Tensor]]:
         """The symbols of z (B, N, h/4, w/4), and the passes of y (B, M, h, w) after the gain."""
         y = y * self.gains(quality, y)[0]
         z = self.hyper_analysis(y)
@@ -88,7 +88,7 @@ class LatentCoder(nn.Module, ABC):
     @torch.inference_mode()
     def compress(self, y: Tensor, quality: float = MAX_QUALITY) -> CodedLatents:
         """Range-codes y (1, M, h, w) of one picture."""
-        z_symbols, targets = self.targets(y, quality)
+        z_symbols, passes = self.symbols_and_passes(y, quality)
         z_flat, channels = flat(z_symbols), channel_indexes(z_symbols.shape)
         z_bytes = rans.encode(z_flat, channels, self.entropy_bottleneck.tables)
         crc = checksum(z_flat)
@@ -96,7 +96,7 @@ class LatentCoder(nn.Module, ABC):
 
         def code(i: int, mean: Tensor, level: Tensor) -> Tensor:
             nonlocal crc
-            symbols = symbols_of(targets[i] - mean)
+            symbols = symbols_of(passes[i] - mean)
             flat_symbols = flat(symbols)
             encoder.add(flat_symbols, flat(level))
             crc = checksum(flat_symbols, crc)
@@ -154,7 +154,7 @@ class LatentCoder(nn.Module, ABC):
 
 def symbols_of(x: Tensor) -> Tensor:
     """The integers nearest to x, clamped to what the integer networks accept. Any shape."""
-    return torch.round(x).clamp(-MAX_SYMBOL, MAX_SYMBOL)
+    return torch.round(x).clamp(-SYMBOL_BOUND, SYMBOL_BOUND)
 
 
 def flat(t: Tensor) -> np.ndarray:

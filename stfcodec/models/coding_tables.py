@@ -56,10 +56,10 @@ def _count_batch(
     counts: np.ndarray, tables: CdfTables, model: CompressionModel, x: Tensor, quality: float
 ) -> None:
     y = model.analysis(x, quality).contiguous()
-    z, targets = model.targets(y, quality)
+    z, passes = model.symbols_and_passes(y, quality)
 
     def code(i: int, mean: Tensor, level: Tensor) -> Tensor:
-        symbols = symbols_of(targets[i] - mean)
+        symbols = symbols_of(passes[i] - mean)
         count_symbols(counts, tables, flat(symbols), flat(level))
         return symbols
 

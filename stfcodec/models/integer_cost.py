@@ -20,29 +20,11 @@ from stfcodec.models.base import CompressionModel
 from stfcodec.models.coding import SymbolCoder, channel_indexes, flat
 
 
-class Bits(NamedTuple):
-    """Bits of the symbols of z and y of one picture, with either form of the entropy networks."""
-
-    floating: float
-    integer: float
-
-
 class Point(NamedTuple):
     """One point of a rate-distortion curve: bits per pixel, and PSNR in dB."""
 
     bpp: float
     psnr: float
-
-
-@torch.inference_mode()
-def compare_bits(model: CompressionModel, y: Tensor, quality: float) -> Bits:
-    """The bits of y (1, M, h, w) with both forms of the entropy networks.
-
-    Raises ValueError where the model has no integer form.
-    """
-    forms = _both_forms(model)
-    tables = (model.gaussian_conditional.tables,)
-    return Bits(*(count_bits(model, form, y, quality, tables)[0][0] for form in forms))
 
 
 @torch.inference_mode()
@@ -111,13 +93,13 @@ def count_bits(
     form: the integer form, or None for the float networks. y: (1, M, h, w). tables: alternatives
     for y; the bits are one number for each.
     """
-    z, targets = model.targets(y, quality)
+    z, passes = model.symbols_and_passes(y, quality)
     z_bits = model.entropy_bottleneck.tables.cost(flat(z), channel_indexes(z.shape))
     bits = np.full(len(tables), z_bits)
 
     def code(i: int, mean: Tensor, level: Tensor) -> Tensor:
         nonlocal bits
-        symbols = torch.round(targets[i] - mean)
+        symbols = torch.round(passes[i] - mean)
         bits = bits + [t.cost(flat(symbols), flat(level)) for t in tables]
         return symbols
 

@@ -16,7 +16,14 @@ from torch import Tensor, nn
 
 from stfcodec.errors import WeightsError
 from stfcodec.models.integer_backends import MAX_REACH, Backend, Kernel, best_backend
-from stfcodec.models.integer_layers import STRIP, IntegerConv, LinearConv, TableConv, by_strips
+from stfcodec.models.integer_layers import (
+    STRIP,
+    SYMBOL_BOUND,
+    IntegerConv,
+    LinearConv,
+    TableConv,
+    by_strips,
+)
 from stfcodec.models.registry import EntropyWidths
 
 MEAN_DENOMINATOR = 128
@@ -25,11 +32,10 @@ MEAN_DENOMINATOR = 128
 SCALE_DENOMINATOR = 1024
 """Scales are multiples of 1/1024; the two smallest scale levels are 15 of them apart."""
 
-MAX_SYMBOL = (1 << 15) - 1
 MAX_MEAN = 1 << 22
 MAX_SCALE = 1 << 18
-"""Clamps of symbols, and of means and scales in their units. A hostile stream may hold any symbol;
-the clamps keep ŷ below BOUND all the same."""
+"""Clamps of means and scales in their units. A hostile stream may hold any symbol; with these and
+the bound of symbols ŷ stays below BOUND all the same."""
 
 LARGE_MAP = 2 * STRIP
 """Positions of ŷ above which one transform at a time gets the sums of its first layer: all sums
@@ -169,7 +175,7 @@ class IntegerEntropy(nn.Module):
             scale = scale_transforms[i].finish(sums.take(scale_transforms[i]))
             level = self._level_of_scale.index_select(0, scale.int().flatten()).view(scale.shape)
             symbols = code(i, _nchw(mean) / MEAN_DENOMINATOR, _nchw(level))
-            symbols = symbols.clamp(-MAX_SYMBOL, MAX_SYMBOL).permute(0, 2, 3, 1)
+            symbols = symbols.clamp(-SYMBOL_BOUND, SYMBOL_BOUND).permute(0, 2, 3, 1)
             y = symbols * MEAN_DENOMINATOR + mean
             sums.add(context.before_lrp[i], self._as_activations(i, y))
             y = y + lrp_transforms[i].finish(sums.take(lrp_transforms[i]))

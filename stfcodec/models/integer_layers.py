@@ -32,6 +32,8 @@ from stfcodec.models.integer_backends import BOUND, Backend, Kernel
 TABLE_SIZE = 512
 """Entries of an activation table; every output channel has its own table."""
 
+SYMBOL_BOUND = (1 << 15) - 1
+"""Bound of the symbols of y, in either direction."""
 STRIP = 1 << 15
 """Positions of a feature map that `by_strips` computes at a time."""
 

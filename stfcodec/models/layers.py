@@ -101,6 +101,18 @@ class Linear(nn.Linear):
         return F.linear(x, weight, bias)
 
 
+class Mlp(nn.Module):
+    """Linear, GELU, linear. x: (…, dim), same out."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = Linear(dim, hidden)
+        self.fc2 = Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
 def conv1x1(c_in: int, c_out: int) -> nn.Conv2d:
     """1×1 convolution."""
     return nn.Conv2d(c_in, c_out, 1)

@@ -247,12 +247,12 @@ class LiteModel(CompressionModel):
         z_likelihoods = self.entropy_bottleneck.likelihood(
             z_tilde + self.entropy_bottleneck.medians()
         )
-        targets = self.passes(y)
+        passes = self.passes(y)
         coded: list[tuple[Tensor, Tensor]] = []
 
         def code(i: int, mean: Tensor, level: Tensor) -> Tensor:
-            rounded = rounding(targets[i] - mean)
-            residual = add_uniform_noise(targets[i]) - mean if self.training else rounded
+            rounded = rounding(passes[i] - mean)
+            residual = add_uniform_noise(passes[i]) - mean if self.training else rounded
             coded.append((residual, level))
             return rounded
 

@@ -6,23 +6,10 @@ Maps are (B, H, W, C).
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stfcodec.models.attention import WindowAttention, windowed_attention
-from stfcodec.models.layers import Linear
-
-
-class Mlp(nn.Module):
-    """Linear, GELU, linear. x: (…, dim), same out."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = Linear(dim, hidden)
-        self.fc2 = Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+from stfcodec.models.layers import Linear, Mlp
 
 
 def _as_weights(x: Tensor, layer: nn.Linear) -> Tensor:

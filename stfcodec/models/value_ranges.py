@@ -101,9 +101,9 @@ def _recording(model: CompressionModel, ranges: Ranges) -> Iterator[None]:
 
 def _code(model: CompressionModel, y: Tensor, quality: float) -> Tensor:
     """Runs the float entropy networks as coding does. Returns ŷ before the inverse gain."""
-    z, targets = model.targets(y, quality)
+    z, passes = model.symbols_and_passes(y, quality)
 
     def code(i: int, mean: Tensor, level: Tensor) -> Tensor:
-        return torch.round(targets[i] - mean)
+        return torch.round(passes[i] - mean)
 
     return model.decode_symbols(z, quality, code)

@@ -34,10 +34,10 @@ class WeightGroup:
 
 
 class FlatParameters:
-    """Moves the parameters of a model, on their device, into one float32 tensor.
+    """Moves the parameters of a model that require gradients into one float32 tensor.
 
-    The model's parameters and their `grad` become views: of `values`, and of `gradients`, to which
-    backward passes add. Weights of convolutions are stored channels last.
+    The tensor is on their device. Their values and `grad` become views: of `values`, and of
+    `gradients`, to which backward passes add. Weights of convolutions are stored channels last.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -46,6 +46,8 @@ class FlatParameters:
         layers = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
         weights = {id(m.weight) for m in model.modules() if isinstance(m, layers)}
         for p in model.parameters():
+            if not p.requires_grad:
+                continue
             if id(p) in weights and min(p.shape[:2]) > 1:
                 by_shape[tuple(p.shape)].append(p)
             else:

@@ -19,7 +19,7 @@ from stfcodec.train.trainer import Trainer
 
 LOG_INTERVAL_S = 30.0
 """Seconds between two rows of the log. Only then is the device waited for."""
-DIVERGENCE_FACTOR = 2.0
+DIVERGENCE_FACTOR = 1.3
 """The run has diverged if the mean loss of a row is this multiple of the lowest row's, or NaN."""
 DIVERGENCE_MIN_STEPS = 8
 """Rows of fewer steps are too noisy to tell."""

@@ -56,6 +56,9 @@ class Settings:
     """"soap" or "adam"."""
     quality: float | None = None
     """Train at this one quality, 1…6; None: at all of them."""
+    part: str | None = None
+    """Train only "g_a" or "g_s" and freeze the rest, which computes as in coding; None: train the
+    whole model."""
     device: str = "cpu"
     bf16: bool = True
     """Networks compute in bfloat16, except in some steps of the decay."""
@@ -70,6 +73,8 @@ class Settings:
             raise UsageError("give a training budget either in minutes or in steps")
         if self.optimiser not in ("soap", "adam"):
             raise UsageError(f"unknown optimiser {self.optimiser!r}; choose soap or adam")
+        if self.part not in (None, "g_a", "g_s"):
+            raise UsageError(f"unknown part {self.part!r}; choose g_a or g_s")
         if self.quality is not None:
             registry.check_quality(self.quality, registry.by_name(self.model))
         for name, size in (("crop", self.crop), ("decay crop", self.decay_crop)):

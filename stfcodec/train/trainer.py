@@ -88,7 +88,10 @@ class Trainer:
         resumes = (folder / CHECKPOINT).exists()
         if not resumes:
             self._initialise()
-        self.model.to(self.device).train()
+        self.model.to(self.device)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(settings.part is None or name.startswith(f"{settings.part}."))
+        self._set_training_mode()
         self.parameters = FlatParameters(self.model)
         self.averaged_values = self.parameters.values.clone()
         """Exponential moving average of the parameters, which is what is exported."""
@@ -122,6 +125,10 @@ class Trainer:
         elif isinstance(self.model, LiteModel):
             crops = self.sampler(_INITIALISATION_CROPS, self.settings.crop)
             initialise_from_photographs(self.model, crops.cpu())
+
+    def _set_training_mode(self) -> None:
+        """With frozen parts latents are rounded, as in coding, rather than noisy."""
+        self.model.train(self.settings.part is None)
 
     # -------------------------------------------------------------------------- schedule
 
@@ -188,7 +195,7 @@ class Trainer:
                     quality = torch.full((len(x),), float(q), device=self.device)
                     losses.append(rate_distortion(self.model(x, quality), x, quality).loss)
                 log_losses.append(torch.cat(losses).mean().log())
-        self.model.train()
+        self._set_training_mode()
         return torch.stack(log_losses).mean().item()
 
     @contextmanager

@@ -12,7 +12,7 @@ from stfcodec import container
 from stfcodec.codec import codec_for
 from stfcodec.container import Header, Stream
 from stfcodec.models import registry
-from stfcodec.models.integer_entropy import MAX_SYMBOL
+from stfcodec.models.integer_layers import SYMBOL_BOUND
 
 MODELS = ("wacnn-lite", "stf-lite")
 SIZES = ((1, 1), (64, 64), (128, 64))
@@ -27,7 +27,7 @@ def hostile(rng: random.Random) -> bytes:
     width, height = rng.choice(SIZES)
     generator = torch.Generator().manual_seed(rng.getrandbits(32))
     latents = torch.zeros(1, info.widths.latents, -(-height // 64) * 4, -(-width // 64) * 4)
-    z, passes = model.targets(latents, quality)
+    z, passes = model.symbols_and_passes(latents, quality)
     targets = (
         drawn(z, generator, rng).round(),
         [drawn(target, generator, rng) for target in passes],
@@ -41,7 +41,7 @@ def hostile(rng: random.Random) -> bytes:
 
 def drawn(like: Tensor, generator: torch.Generator, rng: random.Random) -> Tensor:
     """Numbers within the range of symbols, in the shape of a tensor; most or few of them zero."""
-    reach = rng.choice((0, 1, 16, 127, 128, 300, 40_000, 1 << 20, MAX_SYMBOL))
+    reach = rng.choice((0, 1, 16, 127, 128, 300, 40_000, 1 << 20, SYMBOL_BOUND))
     share = rng.choice((0.001, 0.1, 1.0))
     values = torch.rand(like.shape, generator=generator) * 2 - 1
     kept = torch.rand(like.shape, generator=generator) < share
