@@ -66,7 +66,7 @@ def model_coder(info: ModelInfo, effort: int = 0) -> Coder:
 
 @contextmanager
 def computing_in(precision: str | None) -> Iterator[None]:
-    """Sets STFCODEC_PRECISION for what runs inside; None leaves it as it is."""
+    """Set STFCODEC_PRECISION for what runs inside; None leaves it as it is."""
     variables = {} if precision is None else {"STFCODEC_PRECISION": precision}
     with patch.dict(os.environ, variables):
         yield

@@ -46,7 +46,7 @@ BACKENDS: dict[str, Backend] = {
 
 
 def write_streams(paths: Sequence[Path], folder: Path, random_pictures: int, crop: int) -> int:
-    """Codes pictures with every model into a new folder; returns the number of streams.
+    """Code pictures with every model into a new folder; return the number of streams.
 
     Models with embedded weights code whole pictures at every quality. The others get random weights
     and code middle crops of the first `random_pictures`, `crop` pixels wide and high, at quality 3.

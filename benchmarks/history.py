@@ -25,7 +25,7 @@ def is_complete(record: dict[str, Any]) -> bool:
 
 
 def append(record: dict[str, Any], path: Path = PATH) -> None:
-    """Writes the row of a record, in place of one of the same commit and machine."""
+    """Write the row of a record, in place of one of the same commit and machine."""
     new = row(record)
     rows = []
     if path.exists():

@@ -25,7 +25,7 @@ def signed(value: float, digits: int) -> str:
 
 
 def replace_block(page: Path, mark: str, lines: Sequence[str]) -> None:
-    """Replaces the lines between `<!-- mark -->` and `<!-- /mark -->` of a page, if it has them."""
+    """Replace the lines between `<!-- mark -->` and `<!-- /mark -->` of a page, if it has them."""
     text = page.read_text(encoding="utf-8")
     pattern = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
     block = "".join(f"{line}\n" for line in lines)

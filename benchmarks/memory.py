@@ -35,7 +35,7 @@ class Memory:
 
 
 def measure(coder: Coder, picture: np.ndarray) -> Memory:
-    """Codes a picture (H, W, 3) uint8 at the coder's middle quality.
+    """Code a picture (H, W, 3) uint8 at the coder's middle quality.
 
     Raises subprocess.CalledProcessError if a process fails.
     """

@@ -52,7 +52,7 @@ class _Line(NamedTuple):
 
 
 def rate_distortion(record: dict[str, Any], path: Path) -> None:
-    """Writes PSNR and MS-SSIM, both in dB, against bits per pixel; our models are drawn on top."""
+    """Write PSNR and MS-SSIM, both in dB, against bits per pixel; our models are drawn on top."""
     panels = [_lines(record, "psnr"), _lines(record, "ms_ssim")]
     with plt.rc_context(_STYLE):
         fig, axes = plt.subplots(1, 2, figsize=(13, 6.2), layout="constrained")
@@ -74,7 +74,7 @@ def rate_distortion(record: dict[str, Any], path: Path) -> None:
 
 
 def times(rows: Sequence[Row], path: Path) -> None:
-    """Writes seconds per megapixel of both directions, coders in the order of the rows."""
+    """Write seconds per megapixel of both directions, coders in the order of the rows."""
     with plt.rc_context(_STYLE):
         fig, ax = plt.subplots(figsize=(9, 1.4 + 0.42 * len(rows)), layout="constrained")
         low = min(min(r.encode, r.decode) for r in rows)
@@ -195,7 +195,7 @@ def _end(points: list[tuple[float, float]], right: float) -> tuple[float, float]
 
 
 def _label(ax: Axes, ends: list[tuple[tuple[float, float], _Line]], left: bool = False) -> None:
-    """Writes names to the right (or left and above) of the ends of curves, without overlap."""
+    """Write names to the right (or left and above) of the ends of curves, without overlap."""
     bottom, top = ax.get_ylim()
     gap = (top - bottom) * 0.037
     ends = sorted(ends, key=lambda end: end[0][1])

@@ -78,7 +78,7 @@ def measure(
 
 
 def sample(coder: Coder, quality: float, image: np.ndarray, with_ms_ssim: bool = True) -> Sample:
-    """Encodes and decodes one picture. Raises ValueError if another size comes back."""
+    """Encode and decode one picture. Raises ValueError if another size comes back."""
     megapixels = image.shape[0] * image.shape[1] / 1e6
     start = time.perf_counter()
     data = coder.encode(image, quality)

@@ -76,7 +76,7 @@ def main(folder: Path, adopt: tuple[Path, ...]) -> None:
 
 
 def _adopt(run: Path) -> None:
-    """Embeds the weights of a training run, and puts its record into the manifest."""
+    """Embed the weights of a training run, and put its record into the manifest."""
     from stfcodec.train.export import TRAINING_RECORD
 
     record = json.loads((run / TRAINING_RECORD).read_text(encoding="utf-8"))

@@ -43,7 +43,7 @@ class Speedup(NamedTuple):
 def measure(
     info: ModelInfo, picture: np.ndarray, rounds: int, advance: Callable[[], object] = lambda: None
 ) -> Speedup:
-    """Codes a picture (H, W, 3) uint8 with all implementations in turn, after one round of warm-up.
+    """Code a picture (H, W, 3) uint8 with all implementations in turn, after one round of warm-up.
 
     Its sides are multiples of 64. `advance` is called after each implementation of each round.
     """

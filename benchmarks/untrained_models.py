@@ -93,7 +93,7 @@ def _output_parameters(model: CompressionModel) -> list[Tensor]:
 
 
 def _start_entropy_model(model: ChannelwiseModel, y: Tensor) -> None:
-    """Initialises the entropy networks for y (B, M, h, w): inputs have unit scale, each channel's
+    """Initialise the entropy networks for y (B, M, h, w): inputs have unit scale, each channel's
     mean and scale are its statistics, and z has a spread that takes bits."""
     # torch's default initialisation halves the signal at every layer, and h_s would have no effect.
     for name, m in model.named_modules():

@@ -25,7 +25,7 @@ _kept = False
 
 @cache
 def keep_freed_memory() -> bool:
-    """Asks malloc, for the whole process, to keep freed memory. False where that is not possible.
+    """Ask malloc, for the whole process, to keep freed memory. False where that is not possible.
 
     Where one of malloc's own environment variables (MALLOC_…, GLIBC_TUNABLES) is set, malloc is
     left as it is.
@@ -43,6 +43,6 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_memory() -> None:
-    """Returns kept memory to the system, if any is kept: after work on a large picture."""
+    """Return kept memory to the system, if any is kept: after work on a large picture."""
     if _kept:
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,7 +1,8 @@
-"""Crops of a photograph, as pixels and as tensors."""
+"""Crops of a photograph, as pixels and as tensors; and where larger test material lies."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 PHOTOGRAPH = Path(__file__).resolve().parents[1] / "docs" / "images" / "kodim23.png"
+
+MATERIAL = Path(
+    os.environ.get("STFCODEC_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared"
+)
+"""Folder of what is too large for the repository. Tests that need what is not there are skipped."""
 
 
 def crop(size: tuple[int, int]) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from photographs import PHOTOGRAPH, crop
+from photographs import MATERIAL, PHOTOGRAPH, crop
 from PIL import Image
 
 import stfcodec
@@ -26,7 +26,7 @@ from stfcodec.models.base import CompressionModel
 from stfcodec.models.build import build
 from stfcodec.models.calibrate import quantise
 
-KODAK = Path(__file__).resolve().parents[2] / "shared" / "data" / "kodak"
+KODAK = MATERIAL / "data" / "kodak"
 LITE = ("wacnn-lite", "stf-lite")
 PEAK = """
 import sys

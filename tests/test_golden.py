@@ -1,6 +1,6 @@
 """The paper-size networks are the published ones: names, shapes, values, symbols and bytes.
 
-The reference recordings lie beside the checkout (see `UPSTREAM`); without them these tests skip.
+Without the reference recordings (see `UPSTREAM`) these tests are skipped.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import importlib.util
 import json
 import sys
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from photographs import MATERIAL
 
 from stfcodec.entropy import rans
 from stfcodec.errors import StreamError
@@ -24,7 +24,7 @@ from stfcodec.models.build import build
 from stfcodec.models.calibrate import quantise
 from stfcodec.models.coding import CodedLatents
 
-UPSTREAM = Path(__file__).resolve().parents[2] / "shared" / "upstream"
+UPSTREAM = MATERIAL / "upstream"
 pytestmark = pytest.mark.skipif(
     not (UPSTREAM / "golden.py").exists(), reason="no golden recordings beside the checkout"
 )

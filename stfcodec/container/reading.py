@@ -126,7 +126,7 @@ def _walk_chunks(data: Buffer) -> Iterator[tuple[ChunkInfo, memoryview]]:
 
 
 def check_signature(data: Buffer) -> None:
-    """Raises StreamError unless `data`, of which 8 bytes are enough, starts like a stream."""
+    """Raise StreamError unless `data`, of which 8 bytes are enough, starts like a stream."""
     start = bytes(data[: len(SIGNATURE)])
     if start == SIGNATURE:
         return

@@ -53,7 +53,7 @@ BACKEND = "python" if rans_compiled.extension is None else "c"
 
 
 def encode(symbols: np.ndarray, indexes: np.ndarray, tables: CdfTables) -> bytes:
-    """Codes symbols into one stream. Arguments and errors are those of `Encoder.add`."""
+    """Code symbols into one stream. Arguments and errors are those of `Encoder.add`."""
     encoder = Encoder(tables)
     encoder.add(symbols, indexes)
     return encoder.finish()
@@ -67,7 +67,7 @@ class Encoder:
         self._pieces: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, symbols: np.ndarray, indexes: np.ndarray) -> None:
-        """Adds the next N symbols, symbol i with table indexes[i]. N may be 0.
+        """Add the next N symbols, symbol i with table indexes[i]. N may be 0.
 
         symbols: int32 (N,), within ±2**26. indexes: int32 (N,), within 0..T-1. The encoder keeps
         both until `finish`. Raises TypeError for another dtype and ValueError for another shape or
@@ -98,7 +98,7 @@ class Decoder:
     """
 
     def __init__(self, data: bytes, tables: CdfTables) -> None:
-        """Raises StreamError where data cannot be a stream."""
+        """Raise StreamError where data cannot be a stream."""
         if len(data) < 8 or len(data) % 4:
             raise StreamError(f"{DAMAGED}: {len(data)} bytes cannot be a rANS stream")
         if not STATE_MIN <= int.from_bytes(data[:8], "little") < STATE_END:
@@ -117,7 +117,7 @@ class Decoder:
         return self._pieces.decode(indexes)
 
     def finish(self) -> None:
-        """Raises StreamError unless the symbols decoded so far are the whole stream.
+        """Raise StreamError unless the symbols decoded so far are the whole stream.
 
         Then an Encoder of the same symbols would write the same bytes.
         """

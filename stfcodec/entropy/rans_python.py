@@ -36,7 +36,7 @@ _MAX_GROUPS = 7
 def encode(
     symbols: np.ndarray, indexes: np.ndarray, tables: CdfTables, state: int
 ) -> tuple[bytes, int]:
-    """Codes one piece, last symbol first.
+    """Code one piece, last symbol first.
 
     symbols: int32 (N,), indexes: uint16 (N,), state: the state after the piece, as a decoder
     reaches it. Returns the words of the piece in the order of decoding, and the state before it.
@@ -62,7 +62,7 @@ def encode(
 
 
 def _put_shares(state: int, words: list[int], starts: list[int], freqs: list[int]) -> int:
-    """Codes shares [start, start + freq). Appends full words to `words`, returns the new state."""
+    """Code shares [start, start + freq). Append full words to `words`, return the new state."""
     for start, freq in zip(starts, freqs, strict=True):
         if state >> 47 >= freq:
             words.append(state & _WORD)
@@ -73,7 +73,7 @@ def _put_shares(state: int, words: list[int], starts: list[int], freqs: list[int
 
 
 def _put_groups(state: int, words: list[int], raw: int) -> int:
-    """Codes the groups of an escaped symbol's number, the highest first, and then their count."""
+    """Code the groups of an escaped symbol's number, the highest first, and then their count."""
     count = -(-raw.bit_length() // _GROUP_BITS)
     for group in (*((raw >> _GROUP_BITS * k) & 15 for k in reversed(range(count))), count):
         if state >> 59:

@@ -43,7 +43,7 @@ class CdfTables:
     offset: np.ndarray
 
     def validate(self) -> None:
-        """Raises WeightsError unless the arrays are as the class describes them."""
+        """Raise WeightsError unless the arrays are as the class describes them."""
         for name, array, axes in (
             ("cdf", self.cdf, 2),
             ("length", self.length, 1),

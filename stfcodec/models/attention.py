@@ -108,7 +108,7 @@ def _edges(grid: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mask_edges(logits: Tensor, window: int) -> None:
-    """Adds the masks to the logits, in place. logits: as `grid` in `_edges`."""
+    """Add the masks to the logits, in place. logits: as `grid` in `_edges`."""
     masks = _edge_masks(window, window // 2, logits.device)
     for edge, mask in zip(_edges(logits), masks, strict=True):
         edge += mask.to(logits.dtype)
@@ -122,7 +122,7 @@ def _softmax(logits: Tensor) -> Tensor:
 
 
 def windowed_attention(x: Tensor, attn: WindowAttention, window: int, shift: int) -> Tensor:
-    """Shifts the map, attends in its windows and shifts it back. x: (B, H, W, C), same out.
+    """Shift the map, attend in its windows and shift it back. x: (B, H, W, C), same out.
 
     shift: 0 or half a window. Raises ValueError where H or W is not a multiple of `window`.
     """

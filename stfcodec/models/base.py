@@ -61,7 +61,7 @@ class CompressionModel(LatentCoder):
 
     @abstractmethod
     def dequantise(self) -> None:
-        """Copies the weights of the integer form into the float networks that it replaces."""
+        """Copy the weights of the integer form into the float networks that it replaces."""
 
     @abstractmethod
     def analysis_stages(self, quality: Tensor | float) -> tuple[Stage, ...]:
@@ -73,7 +73,7 @@ class CompressionModel(LatentCoder):
 
     @abstractmethod
     def set_precision(self, precision: torch.dtype) -> None:
-        """Makes the transforms and h_a compute in `precision`, for inference only. Layers that need
+        """Make the transforms and h_a compute in `precision`, for inference only. Layers that need
         more than the 8 bits of bfloat16 stay in float32."""
 
     @abstractmethod

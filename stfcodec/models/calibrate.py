@@ -89,7 +89,7 @@ class _Builder:
         function: Callable[[Tensor], Tensor],
         step: float | None = None,
     ) -> _Quantisation:
-        """Fills a layer with a convolution and a function; returns how its outputs are quantised.
+        """Fill a layer with a convolution and a function; return how its outputs are quantised.
 
         step: of the outputs, whose zero point is then 0; by default the finest that spans them.
         """
@@ -119,7 +119,7 @@ class _Builder:
     def _fill_hidden(
         self, pairs: Sequence[tuple[nn.Conv2d, IntegerConv]], inputs: _Quantisation
     ) -> _Quantisation:
-        """Fills a chain of layers with GELU; returns how the last one's outputs are quantised."""
+        """Fill a chain of layers with GELU; return how the last one's outputs are quantised."""
         for conv, layer in pairs:
             assert isinstance(layer, TableConv)
             inputs = self._fill_table(conv, layer, inputs, F.gelu)
@@ -128,7 +128,7 @@ class _Builder:
     def _fill_linear(
         self, conv: nn.Conv2d, layer: LinearConv, inputs: _Quantisation, step: Tensor
     ) -> None:
-        """Fills a layer with a convolution. step: (O,), of the outputs, whose zero point is 0."""
+        """Fill a layer with a convolution. step: (O,), of the outputs, whose zero point is 0."""
         scale = self._fill_weights(conv, layer, inputs)
         layer.multiplier = scale / step
 
@@ -139,7 +139,7 @@ class _Builder:
         inputs: _Quantisation,
         origin: Tensor | None = None,
     ) -> Tensor:
-        """Fills weights and bias; returns the scale (O,), the real value of 1 in the sums.
+        """Fill weights and bias; return the scale (O,), the real value of 1 in the sums.
 
         origin: (O,), the real value of the sum 0, by default 0.
         """
@@ -208,7 +208,7 @@ class _ChannelwiseBuilder(_Builder):
     def _fill_hyper_synthesis(
         self, net: nn.Module, layers: nn.Module, z: _Quantisation
     ) -> _Quantisation:
-        """Fills the layers of h_s; returns how its outputs are quantised."""
+        """Fill the layers of h_s; return how its outputs are quantised."""
         *hidden, (conv, last) = _pairs(net, layers)
         quantisation = self._fill_hidden(hidden, z)
         assert isinstance(last, LinearConv)
@@ -217,7 +217,7 @@ class _ChannelwiseBuilder(_Builder):
         return outputs
 
     def _fill_transform(self, net: nn.Module, layers: nn.Module, inputs: _Quantisation) -> None:
-        """Fills the layers of a mean, scale or LRP transform."""
+        """Fill the layers of a mean, scale or LRP transform."""
         *hidden, (conv, last) = _pairs(net, layers)
         quantisation = self._fill_hidden(hidden, inputs)
         if isinstance(last, TableConv):

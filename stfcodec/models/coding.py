@@ -74,7 +74,7 @@ class LatentCoder(nn.Module, ABC):
         """
 
     def update(self) -> None:
-        """Rebuilds the integer CDF tables, which coding needs, from the trained priors."""
+        """Rebuild the integer CDF tables, which coding needs, from the trained priors."""
         self.entropy_bottleneck.update()
         self.gaussian_conditional.update()
 
@@ -87,7 +87,7 @@ class LatentCoder(nn.Module, ABC):
 
     @torch.inference_mode()
     def compress(self, y: Tensor, quality: float = MAX_QUALITY) -> CodedLatents:
-        """Range-codes y (1, M, h, w) of one picture."""
+        """Range-code y (1, M, h, w) of one picture."""
         z_symbols, passes = self.symbols_and_passes(y, quality)
         z_flat, channels = flat(z_symbols), channel_indexes(z_symbols.shape)
         z_bytes = rans.encode(z_flat, channels, self.entropy_bottleneck.tables)
@@ -139,7 +139,7 @@ class LatentCoder(nn.Module, ABC):
         return y_hat * self.gains(quality, y_hat)[1]
 
     def _check_size(self, coded: CodedLatents, size: tuple[int, int]) -> None:
-        """Raises StreamError where the bytes of z are too few for z of this size.
+        """Raise StreamError where the bytes of z are too few for z of this size.
 
         Every symbol costs at least a known number of bits. The check comes before any memory is
         taken for the symbols.

@@ -29,7 +29,7 @@ symbols then spread over proportionally more values."""
 
 
 def fit_for_coding(model: CompressionModel, crops: Sequence[Tensor]) -> None:
-    """Gives a model its integer form, and CDF tables fitted to what that form codes.
+    """Give a model its integer form, and CDF tables fitted to what that form codes.
 
     crops: as for `fit_tables`. Raises WeightsError where a layer cannot be made exact.
     """
@@ -69,7 +69,7 @@ def _count_batch(
 def count_symbols(
     counts: np.ndarray, tables: CdfTables, symbols: np.ndarray, levels: np.ndarray
 ) -> None:
-    """Adds symbols (n,) of scale levels (n,) to the counts (T, shares) of each table's shares."""
+    """Add symbols (n,) of scale levels (n,) to the counts (T, shares) of each table's shares."""
     _, share, _ = tables.locate(symbols, levels)
     np.add.at(counts, (levels, share), 1)
 

@@ -35,7 +35,7 @@ def softmax(logits: Tensor) -> Tensor:
 
 
 def drop_denormals(weights: Tensor) -> None:
-    """Sets attention weights below 10⁻³⁰ to 0, in place.
+    """Set attention weights below 10⁻³⁰ to 0, in place.
 
     exp(−100), the weight of a masked pair, is a denormal number. Products of denormals take CPUs up
     to a hundred times as long.

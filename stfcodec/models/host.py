@@ -15,7 +15,7 @@ import torch
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """Suspends this thread's torch settings: inside, torch has its defaults. Also a decorator."""
+    """Suspend this thread's torch settings: inside, torch has its defaults. Also a decorator."""
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(True))

@@ -91,7 +91,7 @@ class IntegerEntropy(nn.Module):
         self.register_buffer("thresholds", torch.zeros(levels - 1, dtype=torch.int32))
 
     def prepare(self, backend: Backend | None = None) -> IntegerEntropy:
-        """Proves every layer exact and makes it ready on the device of the buffers.
+        """Prove every layer exact and make it ready on the device of the buffers.
 
         backend: by default the quickest that is exact there. Raises WeightsError where a layer's
         sums could be inexact or a buffer is damaged.
@@ -110,7 +110,7 @@ class IntegerEntropy(nn.Module):
         return self
 
     def _prepare_transforms(self, backend: Backend) -> _ContextConvolutions:
-        """Prepares the transforms, and the convolutions that make their first layers' sums."""
+        """Prepare the transforms, and the convolutions that make their first layers' sums."""
         means_reach, scales_reach, y_reach = (
             t.to(torch.int64) for t in (self.means_reach, self.scales_reach, self.y_reach)
         )
@@ -190,7 +190,7 @@ class IntegerEntropy(nn.Module):
         return _clamp((y * self.y_multiplier[channels]).round_(), self.y_reach[channels])
 
     def dequantise_into(self, model: nn.Module) -> None:
-        """Gives the float networks of a model the weights that this form stands for."""
+        """Give the float networks of a model the weights that this form stands for."""
         for name in REPLACED_NETWORKS:
             layers = _layers(self.get_submodule(name))
             convs = [m for m in model.get_submodule(name).modules() if isinstance(m, nn.Conv2d)]
@@ -209,7 +209,7 @@ class _Transform(nn.Sequential):
         super().__init__(*(TableConv(a, b) for a, b in pairwise(widths)), last)
 
     def prepare(self, backend: Backend, reach: Tensor) -> Kernel:
-        """Makes `finish` ready; returns the kernel of the first layer. reach: (C,), of its input.
+        """Make `finish` ready; return the kernel of the first layer. reach: (C,), of its input.
 
         Raises WeightsError where a layer's sums could be inexact.
         """
@@ -284,7 +284,7 @@ class _FirstLayerSums:
         self._tensors: list[tuple[_SharedConvolution, Tensor]] = []
 
     def add(self, convolution: _SharedConvolution, a: Tensor) -> None:
-        """Adds the partial sums of one tensor (B, H, W, C) of the context."""
+        """Add the partial sums of one tensor (B, H, W, C) of the context."""
         if self._deferred:
             self._tensors.append((convolution, a.to(torch.int16)))  # half the memory of float32
             return
@@ -292,7 +292,7 @@ class _FirstLayerSums:
             self._add(transform, sums)
 
     def take(self, transform: _Transform) -> Tensor:
-        """Removes and returns the sums (B, H, W, O) of a transform's first layer, without bias."""
+        """Remove and return the sums (B, H, W, O) of a transform's first layer, without bias."""
         for convolution, a in self._tensors:
             if convolution.serves(transform):
                 self._add(transform, convolution.for_one(transform, a))

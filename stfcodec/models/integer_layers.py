@@ -62,7 +62,7 @@ class IntegerConv(nn.Module, ABC):
         self.register_buffer("float_bias", torch.zeros(c_out, dtype=torch.float32))
 
     def prepare(self, backend: Backend) -> None:
-        """Makes `forward` ready for activations of reach 1, on the device of the buffers.
+        """Make `forward` ready for activations of reach 1, on the device of the buffers.
 
         Raises WeightsError where the sums could be inexact.
         """
@@ -70,7 +70,7 @@ class IntegerConv(nn.Module, ABC):
         self._convolve = backend.make_convolution(self._prepare_kernel(backend, reach))
 
     def prepare_finish(self, backend: Backend, reach: Tensor) -> Kernel:
-        """Makes `finish` ready, and returns the kernel whose partial sums `finish` takes.
+        """Make `finish` ready, and return the kernel whose partial sums `finish` takes.
 
         reach: (C,) int64, of the activations. Raises WeightsError where the sums could be inexact.
         """
@@ -88,7 +88,7 @@ class IntegerConv(nn.Module, ABC):
         return torch.ones_like(self.scale)
 
     def prove(self, reach: Tensor) -> None:
-        """Raises WeightsError unless Σ|w|·max|a| + |b| < 2²⁴ for every output channel."""
+        """Raise WeightsError unless Σ|w|·max|a| + |b| < 2²⁴ for every output channel."""
         largest = self.largest_sums(self.weight, self.bias, reach)
         if int(largest.max()) >= BOUND:
             raise WeightsError(

@@ -124,12 +124,12 @@ def conv3x3(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
 
 
 def conv5x5_down(c_in: int, c_out: int) -> nn.Conv2d:
-    """Halves height and width (both must be even)."""
+    """Halve height and width (both must be even)."""
     return nn.Conv2d(c_in, c_out, 5, stride=2, padding=2)
 
 
 def deconv5x5_up(c_in: int, c_out: int) -> nn.ConvTranspose2d:
-    """Doubles height and width."""
+    """Double height and width."""
     return nn.ConvTranspose2d(c_in, c_out, 5, stride=2, padding=2, output_padding=1)
 
 
@@ -160,5 +160,5 @@ class ShuffledConv(nn.Conv2d):
 
 
 def subpel3x3(c_in: int, c_out: int) -> nn.Sequential:
-    """Doubles height and width: 3×3 convolution to 4·c_out channels, then pixel shuffle."""
+    """Double height and width: 3×3 convolution to 4·c_out channels, then pixel shuffle."""
     return nn.Sequential(nn.Conv2d(c_in, 4 * c_out, 3, padding=1), nn.PixelShuffle(2))

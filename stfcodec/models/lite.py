@@ -92,7 +92,7 @@ class BlockTransform(nn.Linear):
         return F.linear(x, self.weight * _BLOCK_SCALE)
 
     def set(self, matrix: Tensor) -> None:
-        """Sets the effective weights to matrix (out_features, in_features)."""
+        """Set the effective weights to matrix (out_features, in_features)."""
         with torch.no_grad():
             self.weight.copy_(matrix / _BLOCK_SCALE)
 

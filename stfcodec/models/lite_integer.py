@@ -58,7 +58,7 @@ class IntegerScales(nn.Module):
         self.register_buffer("offset", torch.zeros(len(LAMBDAS), M, dtype=torch.int32))
 
     def prepare(self, backend: Backend | None = None) -> IntegerScales:
-        """Proves every layer exact and makes it ready on the device of the buffers.
+        """Prove every layer exact and make it ready on the device of the buffers.
 
         backend: by default the quickest that is exact there. Raises WeightsError where a layer's
         sums could be inexact.
@@ -90,7 +90,7 @@ class IntegerScales(nn.Module):
         return self._levels(self.second(context), quality)
 
     def dequantise_into(self, network: Any) -> None:
-        """Gives a `ScaleNetwork` the weights that this form stands for."""
+        """Give a `ScaleNetwork` the weights that this form stands for."""
         convs = [*network.hyper, network.first, network.context, network.second]
         with torch.no_grad():
             for layer, conv in zip(self.layers(), convs, strict=True):

@@ -58,7 +58,7 @@ class TabledPrior(nn.Module):
         self.likelihood_lower_bound = LowerBound(LIKELIHOOD_BOUND)
 
     def set_tables(self, tables: CdfTables) -> None:
-        """Stores the tables. Raises WeightsError where they are damaged."""
+        """Store the tables. Raises WeightsError where they are damaged."""
         tables.validate()
         self._quantized_cdf = torch.from_numpy(tables.cdf)
         self._cdf_length = torch.from_numpy(tables.length)
@@ -131,7 +131,7 @@ class EntropyBottleneck(TabledPrior):
 
     @torch.no_grad()
     def fit_quantiles(self) -> None:
-        """Sets the outer quantiles so that the tails hold TAIL_MASS. The medians stay."""
+        """Set the outer quantiles so that the tails hold TAIL_MASS. The medians stay."""
         for column in (0, 2):
             low = torch.full_like(self.quantiles[:, :, :1], -1e4)
             high = -low
@@ -143,7 +143,7 @@ class EntropyBottleneck(TabledPrior):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Rebuilds the integer tables, one per channel, from the learned cumulatives."""
+        """Rebuild the integer tables, one per channel, from the learned cumulatives."""
         low, median, high = self.quantiles[:, 0].unbind(1)
         minima = torch.ceil(median - low).int().clamp(min=0)
         maxima = torch.ceil(high - median).int().clamp(min=0)
@@ -184,7 +184,7 @@ class GaussianConditional(TabledPrior):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Rebuilds the scale levels and their integer tables."""
+        """Rebuild the scale levels and their integer tables."""
         levels = scale_levels()
         self.scale_table = levels
         self.set_tables(gaussian_tables(levels.numpy()))

@@ -62,7 +62,7 @@ class Ranges:
 
 @torch.no_grad()
 def measure_ranges(model: CompressionModel, crops: Sequence[Tensor]) -> Ranges:
-    """Codes the crops with the float networks and returns the ranges of what these see.
+    """Code the crops with the float networks and return the ranges of what these see.
 
     crops: batches (B, 3, H, W) of photographs in 0…1, sides multiples of 64. Qualities 1…6 take
     turns, one per batch.
@@ -100,7 +100,7 @@ def _recording(model: CompressionModel, ranges: Ranges) -> Iterator[None]:
 
 
 def _code(model: CompressionModel, y: Tensor, quality: float) -> Tensor:
-    """Runs the float entropy networks as coding does. Returns ŷ before the inverse gain."""
+    """Run the float entropy networks as coding does. Return ŷ before the inverse gain."""
     z, passes = model.symbols_and_passes(y, quality)
 
     def code(i: int, mean: Tensor, level: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ _ORIGINAL = {"matrices": "_matrix", "biases": "_bias", "factors": "_factor"}
 
 
 def save(model: CompressionModel, path: Path) -> None:
-    """Writes parameters as float16, and the integer form and coding tables unchanged.
+    """Write parameters as float16, and the integer form and coding tables unchanged.
 
     The float networks that an integer form replaces are left out, and so are constants. The
     model's parameters are rounded to float16 as well, and the tables of z rebuilt from them, so
@@ -181,7 +181,7 @@ def _read(path: Path) -> bytes:
 
 
 def _check_values(state: dict[str, Tensor], path: Path) -> None:
-    """Raises WeightsError where a value is not finite, or a logarithm too large."""
+    """Raise WeightsError where a value is not finite, or a logarithm too large."""
     for name, t in state.items():
         if t.is_floating_point() and not torch.isfinite(t).all():
             raise WeightsError(f"{path}: damaged weights file ({name} is not finite)")
@@ -190,7 +190,7 @@ def _check_values(state: dict[str, Tensor], path: Path) -> None:
 
 
 def _check_coding_tables(state: dict[str, Tensor], path: Path) -> None:
-    """Raises WeightsError where coding tables are missing beside an integer form.
+    """Raise WeightsError where coding tables are missing beside an integer form.
 
     Tables that were computed here instead could differ from those of the encoder.
     """
@@ -201,7 +201,7 @@ def _check_coding_tables(state: dict[str, Tensor], path: Path) -> None:
 
 
 def _check_tables(model: CompressionModel, path: Path) -> None:
-    """Raises WeightsError unless each channel of z and each scale level of y has a valid table."""
+    """Raise WeightsError unless each channel of z and each scale level of y has a valid table."""
     z, y = model.entropy_bottleneck, model.gaussian_conditional
     for what, prior, count in (("z", z, z.quantiles.shape[0]), ("y", y, SCALE_LEVELS)):
         try:
@@ -215,7 +215,7 @@ def _check_tables(model: CompressionModel, path: Path) -> None:
 
 
 def _check_types(model: CompressionModel, state: dict[str, Tensor], path: Path) -> None:
-    """Raises WeightsError where a tensor has a type that loading would silently convert."""
+    """Raise WeightsError where a tensor has a type that loading would silently convert."""
     floats = {torch.float16, torch.bfloat16, torch.float32}
     allowed = {key: floats for key, _ in model.named_parameters()}
     allowed |= {key: {b.dtype} for key, b in model.named_buffers() if key.startswith(_INTEGER)}
