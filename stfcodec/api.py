@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,7 +13,7 @@ from torch import nn
 from stfcodec import container, files, imageio
 from stfcodec.codec import Codec, codec_for
 from stfcodec.container import StreamInfo
-from stfcodec.errors import ImageError, UsageError
+from stfcodec.errors import ImageError, StreamError, UsageError
 from stfcodec.imageio import Picture
 from stfcodec.limits import DEFAULT_LIMITS, MAX_METADATA, Limits
 from stfcodec.models import locate, registry
@@ -54,7 +53,9 @@ def encode(
     effort: 0 to 100 iterations of the refinement of the latents, see docs/effort.md.
     target: a size or a PSNR to aim at, in place of `quality`.
     limits: what is accepted of the picture. verify: decode the symbols again before returning.
-    strip: leave out ICC profile, EXIF and XMP.
+    strip: leave out ICC profile, EXIF, XMP and IPTC.
+
+    An alpha plane that is 255 everywhere is left out. Where alpha is 0, colours are not kept.
 
     Raises ImageError (the picture cannot be read, or is over a limit), UsageError (unknown model,
     quality, device or effort), WeightsError (none for this model) and StfError (target out of
@@ -79,8 +80,9 @@ def encode_with(image: ImageSource, settings: EncodeSettings) -> bytes:
     limits, target = settings.limits, settings.target
     picture = image if isinstance(image, Picture) else imageio.read_picture(image, limits)
     if settings.strip:
-        picture = replace(picture, icc=None, exif=None, xmp=None)
+        picture = imageio.without_metadata(picture)
     _check(picture, limits)
+    picture = imageio.without_hidden_colours(picture)
     codec = encoding_codec(settings)
     if target is None:
         stream = codec.encode(picture, settings.quality, settings.effort)
@@ -113,7 +115,7 @@ def _check(picture: Picture, limits: Limits) -> None:
     height, width = pixels.shape[:2]
     if (refusal := limits.refuses(width, height)) is not None:
         raise ImageError(refusal)
-    for name in ("icc", "exif", "xmp"):
+    for name in ("icc", "exif", "xmp", "iptc"):
         block = getattr(picture, name)
         if block is not None and len(block) > MAX_METADATA:
             raise ImageError(
@@ -127,17 +129,30 @@ def decode(
     device: str = "auto",
     weights: str | Path | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    background: str | None = None,
+    strip: bool = False,
 ) -> PIL.Image.Image:
     """The picture in an .stf stream, as a PIL image.
 
     data: bytes, the path of a file, or a binary file object (read from its start where it can
     seek). device, weights: as of `encode`. limits: what is accepted of the stream.
+    background: a colour to put a transparent picture on: a CSS name, #rgb or #rrggbb, in sRGB.
+    strip: leave out ICC profile, EXIF, XMP and IPTC.
 
-    The mode is L, LA, RGB or RGBA as the source had it; ICC profile, EXIF and XMP are in `.info`.
-    Raises StreamError (not a stream, damaged, or over a limit) and WeightsError (the weights that
-    the stream needs are not here).
+    The mode is L, LA, RGB or RGBA as the source had it, without A if it was opaque everywhere; ICC
+    profile, EXIF and XMP are in `.info`. Raises StreamError (not a stream, damaged, or over a
+    limit), WeightsError (the weights that the stream needs are not here) and UsageError (unknown
+    device or colour).
     """
-    return imageio.to_image(decode_picture(data, device=device, weights=weights, limits=limits))
+    picture = decode_picture(
+        data,
+        device=device,
+        weights=weights,
+        limits=limits,
+        background=background,
+        strip=strip,
+    )
+    return imageio.to_image(picture)
 
 
 def decode_picture(
@@ -146,14 +161,22 @@ def decode_picture(
     device: str = "auto",
     weights: str | Path | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    background: str | None = None,
+    strip: bool = False,
 ) -> Picture:
-    """As `decode`, with the picture's planes and metadata as they were coded."""
+    """As `decode`, with the picture's planes and metadata apart, and notes on what was changed."""
+    if background is not None:
+        imageio.parse_colour(background)  # refused before the work of decoding
     stream = container.read(_bytes(data, limits), limits)
     header, path = stream.header, _path(weights)
     needed = None if path else header.fingerprint
     model = registry.by_id(header.model_id)
     quality = registry.check_stored_quality(header.quality, model)
-    return codec_for(model, quality, device, path, fingerprint=needed).decode(stream)
+    picture = codec_for(model, quality, device, path, fingerprint=needed).decode(stream)
+    picture = imageio.with_fitted_profile(picture)
+    if background is not None:
+        picture = imageio.on_background(picture, background)
+    return imageio.without_metadata(picture) if strip else picture
 
 
 def info(data: StreamSource) -> StreamInfo:
@@ -196,14 +219,17 @@ def _path(weights: str | Path | None) -> Path | None:
 
 
 def _bytes(data: StreamSource, limits: Limits) -> bytes:
-    """The stream's bytes. Raises StreamError, StfError and UsageError."""
+    """The stream's bytes. Raises StreamError, UsageError, and StfError for unreadable files."""
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data)
-    if isinstance(data, str | Path):
-        return files.read_bytes(data, limits.bytes, container.check_signature)
     if isinstance(data, io.TextIOBase):
         raise UsageError("opened as text: open the file in binary mode")
-    if not hasattr(data, "read"):
-        kind = type(data).__name__
-        raise UsageError(f"a {kind} is no stream: give bytes, a path or a binary file object")
-    return files.read_file_object(data, limits.bytes, container.check_signature)
+    try:
+        if isinstance(data, str | Path):
+            return files.read_bytes(data, limits.bytes, container.check_signature)
+        if hasattr(data, "read"):
+            return files.read_file_object(data, limits.bytes, container.check_signature)
+    except files.TooLongError as error:
+        raise StreamError(str(error)) from error
+    kind = type(data).__name__
+    raise UsageError(f"a {kind} is no stream: give bytes, a path or a binary file object")

@@ -16,7 +16,7 @@ from stfcodec.container import Header, Stream
 from stfcodec.errors import StfError, StreamError, UsageError, WeightsError
 from stfcodec.geometry import DOWNSAMPLING_Z, padded
 from stfcodec.imageio import Picture
-from stfcodec.models import host, locate, releases, weights
+from stfcodec.models import host, locate, registry, releases, weights
 from stfcodec.models.base import CompressionModel
 from stfcodec.models.coding import CodedLatents
 from stfcodec.models.registry import ModelInfo
@@ -92,6 +92,7 @@ class Codec:
             icc=picture.icc,
             exif=picture.exif,
             xmp=picture.xmp,
+            iptc=picture.iptc,
             alpha=None if picture.alpha is None else imageio.encode_alpha(picture.alpha),
         )
 
@@ -143,6 +144,7 @@ class Codec:
             icc=stream.icc,
             exif=stream.exif,
             xmp=stream.xmp,
+            iptc=stream.iptc,
             notes=(),
         )
 
@@ -207,12 +209,12 @@ def _load(
 
 
 def _device(name: str) -> torch.device:
-    if name == "auto":  # the CPU, until the CUDA tests have passed on a CUDA device
+    if (
+        registry.check_device(name) == "auto"
+    ):  # the CPU, until the CUDA tests have passed on a CUDA device
         return torch.device("cpu")
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("no CUDA device here: use --device cpu")
-    if name not in ("cpu", "cuda"):
-        raise UsageError(f"unknown device {name!r}; choose auto, cpu or cuda")
     return torch.device(name)
 
 

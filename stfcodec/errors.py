@@ -1,7 +1,8 @@
 """Errors that a user can meet, each with the exit code that its command ends with.
 
 The library raises them with a one-line message that says what is wrong and what to do. The command
-line prints that line and exits. Any other exception is a bug.
+line prints that line and exits. Any other exception is a bug. `one_line` and `printable` keep a
+message on its line.
 """
 
 from __future__ import annotations
@@ -35,3 +36,13 @@ class WeightsError(StfError):
     """Weights are missing, damaged, or not the ones a stream was made with."""
 
     exit_code = 5
+
+
+def one_line(error: BaseException) -> str:
+    """What another library's error says, on one line of at most 160 characters."""
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Line breaks and other control characters escaped: what a terminal would act on."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

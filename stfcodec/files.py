@@ -1,4 +1,4 @@
-"""Reading and writing whole files; `-` is standard input or output.
+"""Reading and writing whole files, standard input and standard output.
 
 A file appears under its final name complete or not at all, also after a power failure. Errors are
 one line and name the path.
@@ -8,62 +8,162 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
+import re
+import select
 import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
+from stfcodec import temporary
 from stfcodec.errors import StfError, UsageError
 from stfcodec.limits import DEFAULT_LIMITS
 
-STANDARD_STREAM = "-"
-
 HEAD = 64
 """Bytes: enough to tell what a file is."""
+
+STANDARD_INPUT = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
+STANDARD_OUTPUT = frozenset({"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
+"""What a command line may call them. A file whose name is "-" can be called ./-."""
+
+_STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
+_OPEN_FILE = re.compile(r"/dev/(?P<name>std(in|out|err))|/(dev|proc/self)/fd/(?P<number>\d+)")
 
 Check = Callable[[bytes], object]
 """Gets the first bytes of a file, at most HEAD; raises an error if they are not acceptable."""
 
 
+class TooLongError(StfError):
+    """A file has more bytes than the limit."""
+
+
+class OutputExistsError(UsageError):
+    """An output exists already, and is not to be replaced."""
+
+
 @contextmanager
-def atomic_write(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, overwrite: bool, like: Path | None = None) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` that takes its name if the body succeeds.
 
-    The data reach the disk before the name does. A file that is replaced passes its permission
-    bits on; a new file has the umask's default. Whatever the body raises, Ctrl-C included, the
-    temporary file is removed and `path` is as it was. A symbolic link is written through; a device
-    or pipe is written to directly.
+    The data reach the disk before the name does. A file that is replaced passes its owner and its
+    permission bits on. A new file has the umask's default, and no right to read or write that
+    `like`, the file that it is made of, does not give. Whatever the body raises, Ctrl-C included,
+    the temporary file is removed and `path` is as it was. Of two programs that write one new file,
+    the second gets an error. A symbolic link is written through; a device, a pipe or a name of an
+    open file such as /dev/fd/3 is written to directly.
 
-    Raises UsageError if `path` is a directory, or exists and `overwrite` is false; StfError for
-    any OSError, one of the body's own included.
+    Raises UsageError if `path` is a directory, OutputExistsError if it exists and `overwrite` is
+    false, StfError for any OSError, one of the body's own included.
     """
-    target = Path(os.path.realpath(path))
-    temporary = target.parent / f".stf-{secrets.token_hex(8)}.tmp"
     try:
-        # By its own name: what /dev/stdout resolves to, a pipe's, cannot be opened.
-        if path.exists() and not path.is_file() and not path.is_dir():
-            with path.open("wb") as file:
+        if is_open_file(path) or (path.exists() and not path.is_file() and not path.is_dir()):
+            # By its own name: what /dev/fd/3 resolves to, a pipe's, cannot be opened.
+            with _open(path, "wb") as file:
                 yield file
             return
-        _refuse_occupied(path, overwrite)
-        with temporary.open("xb") as file:
-            if os.name == "posix" and target.exists():
-                with suppress(OSError):  # some file systems have no permission bits
-                    temporary.chmod(stat.S_IMODE(target.stat().st_mode))
-            yield file
-            file.flush()
-            _sync(file)
-        _refuse_occupied(path, overwrite)  # it may have appeared while the body ran
-        temporary.replace(target)
-        _sync_folder(target.parent)
+        check_output(path, overwrite)
+        output = Path(os.path.realpath(path))
+        scratch, file = temporary.create(output.parent, _permissions(like))
+        try:
+            with file:
+                _keep_owner_and_mode(output, scratch)
+                yield file
+                file.flush()
+                _sync(file)
+                if os.name == "nt":
+                    file.close()  # an open file cannot be renamed there
+                check_output(path, overwrite)  # it may have appeared while the body ran
+                _give_name(scratch, output, overwrite)
+        finally:
+            with suppress(OSError):
+                scratch.unlink()
+        _sync_folder(output.parent)
     except OSError as error:
         raise StfError(f"cannot write {path}: {_reason(error)}") from error
-    finally:
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Raises UsageError if `path` is a directory, OutputExistsError if it may not be replaced."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory; name a file")
+    if not overwrite and path.is_file() and not is_open_file(path):
+        raise OutputExistsError(f"{path} exists already; use --force to replace it")
+
+
+def is_open_file(path: str | Path) -> bool:
+    """Whether a path is a name of one of this process's open files, such as /dev/stdout."""
+    return _descriptor(path) is not None
+
+
+def identity(path: Path) -> object:
+    """Equal for two paths that lead to the same file, through links of either kind too."""
+    try:
+        status = path.stat()
+    except OSError:
+        return os.path.normcase(path.absolute())
+    return status.st_dev, status.st_ino
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, where they are missing. Raises StfError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StfError(f"cannot make the folder {path}: {_reason(error)}") from error
+
+
+def _descriptor(path: str | Path) -> int | None:
+    match = _OPEN_FILE.fullmatch(os.fspath(path))
+    if match is None:
+        return None
+    return int(match["number"]) if match["number"] else _STANDARD[match["name"]]
+
+
+def _open(path: Path, mode: str) -> BinaryIO:
+    """Open a file by its path. One that is open already goes on where it is."""
+    number = _descriptor(path)
+    file = path.open(mode) if number is None else os.fdopen(os.dup(number), mode)
+    return cast("BinaryIO", file)
+
+
+def _permissions(like: Path | None) -> int:
+    """Permission bits for a new file that is made of another, before the umask's are taken away."""
+    if like is None or os.name == "nt":
+        return 0o666
+    try:
+        mode = like.stat().st_mode
+    except OSError:  # it is gone, and whose it was is not known
+        return 0o600
+    return mode & 0o666 if stat.S_ISREG(mode) else 0o666
+
+
+def _keep_owner_and_mode(old: Path, new: Path) -> None:
+    """Give a new file what the file that it replaces has, as far as this user and system can."""
+    if os.name != "posix" or not old.exists():
+        return
+    status = old.stat()
+    for owner, group in ((-1, status.st_gid), (status.st_uid, -1)):
         with suppress(OSError):
-            temporary.unlink()
+            os.chown(new, owner, group)
+    with suppress(OSError):  # some file systems have no permission bits
+        new.chmod(stat.S_IMODE(status.st_mode))
+
+
+def _give_name(scratch: Path, output: Path, overwrite: bool) -> None:
+    """Give a finished file its name. Raises OutputExistsError if another has taken it."""
+    if not overwrite:
+        try:
+            os.link(scratch, output)  # unlike a rename, it never replaces a file
+        except FileExistsError:
+            check_output(output, overwrite)
+            raise
+        except OSError:  # a file system without links
+            check_output(output, overwrite)
+        else:
+            return
+    scratch.replace(output)
 
 
 def _sync(file: BinaryIO) -> None:
@@ -86,26 +186,35 @@ def _sync_folder(folder: Path) -> None:
 
 
 def read_bytes(
-    source: str | Path, limit: int = DEFAULT_LIMITS.bytes, check: Check = lambda head: None
+    path: str | Path, limit: int = DEFAULT_LIMITS.bytes, check: Check = lambda head: None
 ) -> bytes:
-    """All of the file at a path, or of standard input for `-`.
+    """All of the file at a path.
 
-    limit: bytes. check: if it raises, nothing more of the file is read. Raises StfError if the
-    file cannot be read or is over the limit, UsageError if standard input is a terminal.
+    limit: bytes. check: if it raises, nothing more of the file is read. Raises TooLongError if the
+    file is over the limit, another StfError if it cannot be read.
     """
-    if str(source) == STANDARD_STREAM:
-        if sys.stdin is None:
-            raise StfError("cannot read standard input: it is closed")
-        if sys.stdin.isatty():
-            raise UsageError("standard input is a terminal; pipe data in or name a file")
-        return _read(sys.stdin.buffer, "standard input", limit, check)
+    path = Path(path)
     try:
-        with Path(source).open("rb") as file:
-            return _read(file, str(source), limit, check)
+        with _open(path, "rb") as file:
+            return _read(file, str(path), limit, check)
     except OSError as error:  # of opening
-        raise StfError(f"cannot read {source}: {_reason(error)}") from error
+        raise StfError(f"cannot read {path}: {_reason(error, path)}") from error
     except ValueError:
-        raise StfError(f"cannot read {source!r}: no name of a file") from None
+        raise StfError(f"cannot read {str(path)!r}: no name of a file") from None
+
+
+def read_standard_input(
+    limit: int = DEFAULT_LIMITS.bytes, check: Check = lambda head: None
+) -> bytes:
+    """All of standard input. limit, check and errors: as of `read_bytes`.
+
+    Raises UsageError besides if it is a terminal.
+    """
+    if sys.stdin is None:
+        raise StfError("cannot read standard input: it is closed")
+    if sys.stdin.isatty():
+        raise UsageError("standard input is a terminal; pipe data in or name a file")
+    return _read(sys.stdin.buffer, "standard input", limit, check)
 
 
 def read_file_object(
@@ -128,28 +237,33 @@ def _read(file: BinaryIO, name: str, limit: int, check: Check) -> bytes:
     except OSError as error:
         raise StfError(f"cannot read {name}: {_reason(error)}") from error
     if len(data) > limit:
-        raise StfError(f"{name} has more than {limit} bytes, the most that is read")
+        raise TooLongError(f"{name} has more than {limit} bytes, the most that is read")
     return data
 
 
 def _take(file: BinaryIO, count: int) -> bytes:
     """The next `count` bytes, or all to the end; a pipe may give them in pieces."""
     pieces = []
-    while count > 0 and (piece := file.read(count)):
+    while count > 0:
+        piece: bytes | None = file.read(count)
+        if piece is None:  # nothing yet, where another program has made the pipe non-blocking
+            select.select([file], [], [])
+            continue
+        if not piece:
+            break
         pieces.append(piece)
         count -= len(piece)
     return b"".join(pieces)
 
 
-def write_bytes(target: str | Path, data: bytes, overwrite: bool) -> None:
-    """Write a whole file atomically, or to standard output for `-`.
+def write_bytes(path: Path, data: bytes, overwrite: bool, like: Path | None = None) -> None:
+    """Write a whole file atomically. like, errors: as of `atomic_write`."""
+    with atomic_write(path, overwrite, like) as file:
+        file.write(data)
 
-    Raises UsageError if standard output is a terminal, and what `atomic_write` raises.
-    """
-    if str(target) != STANDARD_STREAM:
-        with atomic_write(Path(target), overwrite) as file:
-            file.write(data)
-        return
+
+def write_standard_output(data: bytes) -> None:
+    """Write to standard output. Raises StfError, and UsageError if it is a terminal."""
     if sys.stdout is None:
         raise StfError("cannot write standard output: it is closed")
     if sys.stdout.isatty():
@@ -158,18 +272,20 @@ def write_bytes(target: str | Path, data: bytes, overwrite: bool) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except OSError as error:
-        # What is still buffered would fail again, with a traceback, when the interpreter exits.
-        with Path(os.devnull).open("wb") as devnull:
-            os.dup2(devnull.fileno(), sys.stdout.fileno())
+        discard_standard_output()
         raise StfError(f"cannot write standard output: {_reason(error)}") from error
 
 
-def _refuse_occupied(path: Path, overwrite: bool) -> None:
-    if path.is_dir():
-        raise UsageError(f"{path} is a directory; name a file")
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} exists already; use --force to overwrite it")
+def discard_standard_output() -> None:
+    """Let what standard output still buffers go nowhere.
+
+    After a failed write it would fail again, with a traceback, when the interpreter exits.
+    """
+    with suppress(OSError, ValueError), Path(os.devnull).open("wb") as devnull:
+        os.dup2(devnull.fileno(), sys.stdout.fileno())
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError, path: Path | None = None) -> str:
+    if isinstance(error, FileNotFoundError) and path is not None and path.is_symlink():
+        return f"a link to {path.readlink()}, which does not exist"
     return error.strerror or str(error)

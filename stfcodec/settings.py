@@ -16,8 +16,8 @@ from stfcodec.rate_control import Target
 class EncodeSettings:
     """How pictures are coded; the values are checked when an instance is made.
 
-    Raises UsageError for an unknown model, a quality that the model does not have, an effort
-    outside 0…100, and a target that is not a `Target`.
+    Raises UsageError for an unknown model or device, a quality that the model does not have, an
+    effort outside 0…100, and a target that is not a `Target`.
     """
 
     model: str = DEFAULT_MODEL
@@ -37,11 +37,12 @@ class EncodeSettings:
     verify: bool = False
     """Decode the symbols of each stream before it is returned."""
     strip: bool = False
-    """Leave out ICC profile, EXIF and XMP."""
+    """Leave out ICC profile, EXIF, XMP and IPTC."""
 
     def __post_init__(self) -> None:
         checked = registry.check_quality(self.quality, self.model_info)
         object.__setattr__(self, "quality", checked)
+        registry.check_device(self.device)
         object.__setattr__(self, "effort", registry.check_effort(self.effort))
         if not isinstance(self.target, Target | None):
             raise UsageError(f"{self.target!r} is no target: give stfcodec.Target(kind, value)")

@@ -16,7 +16,7 @@ START = b"\x89STF\r\n\x1a\n\x01"
 METADATA_LIMIT = 16777216
 CHUNK_LIMIT = 64
 CHANNELS = (1, 3)
-METADATA = {"iccp": "icc", "exif": "exif", "xmpm": "xmp"}
+METADATA = {"iccp": "icc", "exif": "exif", "xmpm": "xmp", "iptc": "iptc"}
 KNOWN = {"HEAD", "DATA", "alph", *METADATA}
 
 

@@ -43,18 +43,41 @@ def cmyk_profile() -> bytes:
     lut = b"mft1" + bytes(4) + bytes((4, 3, 2, 0))
     lut += struct.pack(">9i", *(65536 * (row == column) for row in range(3) for column in range(3)))
     lut += identity * 4 + colour * 2**4 + identity * 3
+    return _profile(b"prtr", b"CMYK", b"Lab ", {b"A2B0": lut})
+
+
+def grey_profile(gamma: float = 1.8, pcs: bytes = b"XYZ ") -> bytes:
+    """Grey of one exponent, as scanners and photo editors write it."""
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))
+    return _profile(b"mntr", b"GRAY", pcs, {b"kTRC": curve})
+
+
+def rgb_profile(gamma: float = 1.8, blue_gamma: float | None = None, table: bool = False) -> bytes:
+    """RGB of sRGB's primaries and one exponent, or another one for blue, or with a lookup table."""
+    gammas = dict.fromkeys((b"r", b"g"), gamma) | {b"b": blue_gamma or gamma}
+    colours = {b"r": (28569, 14580, 912), b"g": (25240, 46981, 6363), b"b": (9380, 3975, 46788)}
+    tags = {}
+    for letter, exponent in gammas.items():
+        curve = struct.pack(">IH", 1, round(exponent * 256))
+        tags[letter + b"TRC"] = b"curv" + bytes(4) + curve
+        tags[letter + b"XYZ"] = b"XYZ " + bytes(4) + struct.pack(">3i", *colours[letter])
+    if table:
+        tags[b"A2B0"] = b"mft1" + bytes(44)
+    return _profile(b"mntr", b"RGB ", b"XYZ ", tags)
+
+
+def _profile(kind: bytes, space: bytes, pcs: bytes, more: dict[bytes, bytes]) -> bytes:
+    """A version 2 profile of the class `kind`, with these tags beside the white point."""
     white = b"XYZ " + bytes(4) + struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D)
-    tags, body, at = b"", b"", 128 + 4 + 2 * 12
-    for name, data in ((b"A2B0", lut), (b"wtpt", white)):
+    tags, body, at = b"", b"", 128 + 4 + (1 + len(more)) * 12
+    for name, data in (*more.items(), (b"wtpt", white)):
         data = data.ljust(-(-len(data) // 4) * 4, b"\0")
         tags += name + struct.pack(">2I", at + len(body), len(data))
         body += data
-    header = struct.pack(
-        ">I4sI4s4s4s", at + len(body), b"none", 0x02400000, b"prtr", b"CMYK", b"Lab "
-    )
+    header = struct.pack(">I4sI4s4s4s", at + len(body), b"none", 0x02400000, kind, space, pcs)
     header = header.ljust(36, b"\0") + b"acsp"
     header = header.ljust(68, b"\0") + struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D)
-    return header.ljust(128, b"\0") + struct.pack(">I", 2) + tags + body
+    return header.ljust(128, b"\0") + struct.pack(">I", 1 + len(more)) + tags + body
 
 
 def exif(orientation: int, order: str = "<") -> bytes:

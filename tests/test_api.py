@@ -47,7 +47,7 @@ def coded(pixels: np.ndarray) -> bytes:
 
 def test_every_public_name_is_there() -> None:
     assert sorted(stfcodec.__all__) == stfcodec.__all__
-    assert set(stfcodec.__all__) <= set(dir(stfcodec))
+    assert dir(stfcodec) == stfcodec.__all__
     for name in stfcodec.__all__:
         assert getattr(stfcodec, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'imagine'"):
@@ -94,16 +94,21 @@ def test_streams_come_as_file_objects(coded: bytes, tmp_path: Path) -> None:
     assert stfcodec.decode_picture(io.BytesIO(coded)).pixels.tobytes() == wanted
 
 
-def test_file_objects_are_held_to_the_limits(pixels: np.ndarray, coded: bytes) -> None:
+def test_files_are_held_to_the_limits(pixels: np.ndarray, coded: bytes, tmp_path: Path) -> None:
     png = io.BytesIO()
     Image.fromarray(pixels).save(png, "PNG")
     small = stfcodec.Limits(bytes=100)
     for source in (png, Pipe(png.getvalue())):
         with pytest.raises(stfcodec.ImageError, match="over the limit of 100"):
             stfcodec.encode(source, limits=small)  # type: ignore[arg-type]
-    for source in (io.BytesIO(coded), Pipe(coded)):
-        with pytest.raises(stfcodec.StfError, match="has more than 100 bytes"):
+    path = tmp_path / "a.stf"
+    path.write_bytes(coded)
+    for source in (io.BytesIO(coded), Pipe(coded), path, str(path), coded):
+        with pytest.raises(stfcodec.StreamError, match=r"more than 100 bytes|limit of 100"):
             stfcodec.decode(source, limits=small)  # type: ignore[arg-type]
+    with pytest.raises(stfcodec.StfError, match="No such file") as found:
+        stfcodec.decode(tmp_path / "none.stf", limits=small)
+    assert not isinstance(found.value, stfcodec.StreamError)
 
 
 def test_what_is_no_stream_is_not_read_whole() -> None:
@@ -146,6 +151,8 @@ def test_settings_are_checked_and_rounded_when_they_are_made() -> None:
         ({"quality": 7}, "outside 1…6"),
         ({"model": "wacnn", "quality": 2.5}, "whole qualities only"),
         ({"effort": 101}, "whole number in 0…100"),
+        ({"device": "gpu"}, "unknown device 'gpu'; choose auto, cpu, cuda"),
+        ({"device": None}, "unknown device None"),
         ({"target": ("size", 5000)}, "is no target"),
     ],
 )

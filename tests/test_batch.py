@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from stfcodec import temporary
 from stfcodec.batch import AHEAD, Coded, Existing, Job, Packed, Report, Result, Task, explain, run
 from stfcodec.container import StreamInfo
 from stfcodec.errors import ImageError, StreamError, UsageError, WeightsError
@@ -61,7 +66,7 @@ def test_results_come_in_order_and_outputs_are_written(tmp_path: Path) -> None:
     jobs = make_jobs(tmp_path, list("abcdefgh"))
     results = list(run(jobs, Shout()))
     assert [result.job for result in results] == jobs
-    assert [job.target.read_bytes() for job in jobs if job.target] == [*map(str.encode, "ABCDEFGH")]
+    assert [job.output.read_bytes() for job in jobs if job.output] == [*map(str.encode, "ABCDEFGH")]
     assert results[0].notes == ("was a", "now louder")
 
 
@@ -128,18 +133,112 @@ def test_a_bad_file_does_not_stop_the_rest(tmp_path: Path) -> None:
 )
 def test_existing_outputs(tmp_path: Path, existing: Existing, content: bytes, failed: bool) -> None:
     (job,) = make_jobs(tmp_path, ["a"])
-    assert job.target is not None
-    job.target.parent.mkdir()
-    job.target.write_bytes(b"old")
+    assert job.output is not None
+    job.output.parent.mkdir()
+    job.output.write_bytes(b"old")
     task = Shout()
     (result,) = run([job], task, existing)
-    assert job.target.read_bytes() == content
+    assert job.output.read_bytes() == content
     assert (result.failure is not None) == failed
     assert bool(task.coded) == (existing == "replace"), "nothing is coded in vain"
     if failed:
         assert result.failure is not None
         assert "--force" in result.failure.message
         assert result.failure.exit_code == 2
+
+
+@pytest.mark.parametrize("existing", ["refuse", "skip"])
+def test_an_output_that_another_run_finishes_first_is_kept(
+    tmp_path: Path, existing: Existing
+) -> None:
+    class Slow(Shout):
+        def pack(self, coded: Coded) -> Packed:
+            output = tmp_path / "out" / "0.stf"
+            output.parent.mkdir()
+            output.write_bytes(b"of the other run")
+            return super().pack(coded)
+
+    (result,) = run(make_jobs(tmp_path, ["a"]), Slow(), existing)
+    assert (tmp_path / "out" / "0.stf").read_bytes() == b"of the other run"
+    assert (result.failure is None) == (existing == "skip")
+    assert result.info is None
+
+
+@pytest.mark.parametrize("existing", ["replace", "skip", "refuse"])
+def test_no_output_replaces_another_of_the_same_run(tmp_path: Path, existing: Existing) -> None:
+    """Two names of one file, as a.stf and A.stf are where case is ignored."""
+
+    class Aliasing(Shout):
+        def pack(self, coded: Coded) -> Packed:
+            first, second = tmp_path / "out" / "0.stf", tmp_path / "out" / "1.stf"
+            if first.exists():
+                second.hardlink_to(first)
+            return super().pack(coded)
+
+    first, second = run(make_jobs(tmp_path, ["a", "b"]), Aliasing(), existing)
+    assert first.failure is None
+    assert second.failure is not None
+    assert "another file of this run" in second.failure.message
+    assert (tmp_path / "out" / "0.stf").read_bytes() == b"A"
+
+
+def test_what_killed_runs_left_is_removed(tmp_path: Path) -> None:
+    jobs = make_jobs(tmp_path, ["a", "b"])
+    out = tmp_path / "out"
+    out.mkdir()
+    scratch, file = temporary.create(out, 0o666)
+    file.close()  # the lock is gone, as when its process is
+    list(run(jobs, Shout()))
+    assert not scratch.exists()
+    assert sorted(path.name for path in out.iterdir()) == ["0.stf", "1.stf"]
+
+
+def test_a_file_that_vanishes_does_not_stop_the_rest(tmp_path: Path) -> None:
+    jobs = make_jobs(tmp_path, list("abcdef"))
+
+    class Vanishing(Shout):
+        def code(self, item: bytes) -> Coded:
+            (tmp_path / "5.txt").unlink(missing_ok=True)
+            return super().code(item)
+
+    failures = [result.failure for result in run(jobs, Vanishing())]
+    assert [failure is None for failure in failures] == [True] * 5 + [False]
+    assert failures[5] is not None
+    assert "5.txt: No such file" in failures[5].message
+
+
+def test_a_folder_that_cannot_be_made_does_not_stop_the_rest(tmp_path: Path) -> None:
+    first, second = make_jobs(tmp_path, ["a", "b"])
+    (tmp_path / "file").touch()
+    results = list(run([Job(first.source, tmp_path / "file" / "0.stf"), second], Shout()))
+    assert [result.failure is None for result in results] == [False, True]
+    assert results[0].failure is not None
+    assert f"cannot make the folder {tmp_path / 'file'}" in results[0].failure.message
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_an_interrupt_does_not_wait_for_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (job,) = make_jobs(tmp_path, ["a"])
+    jobs = [job, Job(tmp_path / "pipe", tmp_path / "out" / "pipe.stf")]
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(run(jobs, Shout({b"a": KeyboardInterrupt()})))
+    assert time.monotonic() - start < 5
+    os.close(os.open(tmp_path / "pipe", os.O_WRONLY))  # lets the thread end
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes as POSIX has them")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_an_output_is_as_private_as_its_source(tmp_path: Path, mode: int) -> None:
+    (job,) = make_jobs(tmp_path, ["a"])
+    assert job.source is not None
+    assert job.output is not None
+    job.source.chmod(mode)
+    list(run([job], Shout()))
+    (tmp_path / "new").touch()
+    usual = (tmp_path / "new").stat().st_mode
+    assert stat.S_IMODE(job.output.stat().st_mode) == stat.S_IMODE(mode & usual)
 
 
 def test_an_interrupt_stops_the_run_and_leaves_whole_files_only(tmp_path: Path) -> None:
@@ -173,8 +272,11 @@ def test_a_lone_file_gives_its_own_exit_code() -> None:
 @pytest.mark.parametrize(
     ("error", "exit_code", "words"),
     [
-        (UsageError("two\nlines"), 2, "two lines"),
-        (MemoryError(), 1, "not enough memory"),
+        (UsageError("two\nlines"), 2, "two\\nlines"),
+        (MemoryError(), 1, "not enough memory: close other programs"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 1, "not enough memory"),
+        (ImportError("libtorch.so: failed to map segment from shared object"), 1, "not enough"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), 1, "--device cpu"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "not enough memory"),
         (RecursionError("maximum recursion depth exceeded"), 1, "nested too deeply"),
         (PermissionError(13, "Permission denied", "a.png"), 1, "a.png: Permission denied"),
@@ -188,6 +290,28 @@ def test_every_error_is_one_line(error: Exception, exit_code: int, words: str) -
     assert (failure.exit_code, failure.trace) == (exit_code, "")
 
 
+def test_a_lack_of_memory_is_not_taken_for_damage() -> None:
+    def misjudge() -> None:
+        try:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        except RuntimeError:
+            raise WeightsError("damaged") from None
+
+    with pytest.raises(WeightsError) as caught:
+        misjudge()
+    assert "not enough memory" in explain(caught.value).message
+    assert explain(WeightsError("damaged")).message == "damaged"
+
+
+def test_the_summary_counts_warnings_and_files_left_out() -> None:
+    job = Job(Path("a.png"), Path("a.stf"))
+    report = Report(single=False, left_out=1)
+    report.add(Result(job, stream_info(20), notes=("one", "two")))
+    assert report.summary.startswith(
+        "1 coded, 0 skipped, 0 failed, 2 warnings, 1 other file left out ("
+    )
+
+
 def test_debugging_keeps_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STFCODEC_DEBUG", "1")
     try:
@@ -198,15 +322,21 @@ def test_debugging_keeps_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\n" not in failure.message
 
 
+def test_a_file_named_dash_is_told_from_a_standard_stream() -> None:
+    stream, file = Job(None, None), Job(Path("-"), Path("./-"))
+    assert (stream.input_name, stream.output_name) == ("-", "-")
+    assert (file.input_name, file.output_name) == ("./-", "./-")
+
+
 def test_records_for_json(tmp_path: Path) -> None:
     job = Job(None, tmp_path / "a.stf")
-    assert Result(job).to_json() == {"input": "-", "output": str(job.target), "skipped": True}
+    assert Result(job).to_json() == {"input": "-", "output": job.output_name, "skipped": True}
     failed = Result(job, failure=explain(ImageError("not an image"))).to_json()
     assert (failed["error"], failed["exit_code"]) == ("not an image", 3)
     coded = Result(job, stream_info(20), seconds=0.5).to_json()
     assert coded == {
         "input": "-",
-        "output": str(job.target),
+        "output": job.output_name,
         "bytes": 20,
         "bpp": 1.0,
         "width": 10,

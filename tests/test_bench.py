@@ -17,11 +17,13 @@ from click.testing import CliRunner
 from photographs import PHOTOGRAPH, photo
 from PIL import Image
 
-from benchmarks import ROOT, history, memory, points, processes, summary, tile_borders
+from benchmarks import ROOT, generations, history, memory, points, processes, summary, tile_borders
 from benchmarks.__main__ import main
 from benchmarks.coders import JPEG_444, available, by_name, with_precision
 from benchmarks.markdown import replace_block, signed, table
 from benchmarks.pictures import mosaic
+from benchmarks.record import PARTS, Run
+from benchmarks.ssimulacra2_score import score
 
 COMMANDS = sorted(
     path.stem
@@ -56,6 +58,51 @@ def test_points_are_means_over_the_pictures() -> None:
     assert point.bpp == pytest.approx(np.mean([s.bpp for s in each]), abs=1e-4)
     assert point.psnr == pytest.approx(np.mean([s.psnr for s in each]), abs=1e-3)
     assert point.ms_ssim == pytest.approx(np.mean([s.ms_ssim for s in each]), abs=1e-5)
+
+
+def test_ssimulacra2_follows_the_original_program() -> None:
+    """The expected scores are those of the program in C++, which treats borders differently."""
+    pytest.importorskip("ssimulacra2")
+    grey = np.full((256, 256, 3), 128, np.uint8)
+    assert score(grey, grey) == 100
+    for shift, expected in ((1, 96.150), (5, 89.732), (10, 80.291)):
+        assert score(grey, grey + shift) == pytest.approx(expected, abs=2.5)
+    image = photo(256)
+    scores = [
+        score(image, JPEG_444.decode(JPEG_444.encode(image, quality))) for quality in (30, 60, 90)
+    ]
+    assert scores == sorted(scores) and 80 < scores[-1] < 95
+    assert score(grey[:224], grey[:224]) is None
+
+
+def test_without_its_package_ssimulacra2_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.ssimulacra2_score.package_version", lambda: None)
+    made: dict = {"absent": {}, "coders": []}
+    PARTS["ssimulacra2"](made, Run([], [], {}, quick=True))
+    assert made == {"absent": {"SSIMULACRA2": "needs pip install ssimulacra2"}, "coders": []}
+
+
+def test_generation_loss_of_a_coder_that_brightens() -> None:
+    brightens = replace(
+        JPEG_444,
+        encode=lambda array, _: array.tobytes(),
+        decode=lambda data: np.frombuffer(data, np.uint8).reshape(8, 8, 3) + np.uint8(1),
+    )
+    found = generations.measure(brightens, 50, [np.full((8, 8, 3), g, np.uint8) for g in (0, 99)])
+    assert found.bpp == 24
+    assert found.psnr == pytest.approx([20 * np.log10(255 / n) for n in range(1, 11)], abs=1e-3)
+
+
+def test_generation_loss_is_compared_at_one_rate() -> None:
+    sample = points.Sample(b"", 0.1, 30, None, 1, 1)
+    curve = [points.Point.of(10, [sample]), points.Point.of(30, [replace(sample, bpp=0.4)])]
+    assert generations.quality_for(0.2, curve) == 20
+    ours = [replace(p, quality=q) for p, q in zip(curve, (3, 4), strict=True)]
+    model = replace(JPEG_444, name="wacnn-lite", ours=True)
+    coders = [model, replace(model, name="wacnn-lite -e 3", effort=3), JPEG_444]
+    chosen = generations.choose(coders, {"wacnn-lite": ours, JPEG_444.name: curve})
+    assert chosen == [(model, 4), (JPEG_444, 30)]
+    assert JPEG_444.encode(photo(64), chosen[1][1])  # which refuses 30.0
 
 
 def test_another_size_is_an_error() -> None:
@@ -145,10 +192,9 @@ def test_bd_rates_are_taken_over_the_common_range() -> None:
     found = summary.summarise(
         {"coders": [coder("JPEG 4:4:4", anchor), coder("half", half), coder("one", anchor[:1])]}
     )
-    assert found.psnr == (28, 40)
+    assert found.ranges == {"psnr": (28, 40)}
     assert [r.name for r in found.rows] == ["half", "JPEG 4:4:4", "one"]
-    assert [r.bd_psnr for r in found.rows] == [-50, 0, None]
-    assert found.rows[0].bd_ms_ssim is None
+    assert [r.bd_rates for r in found.rows] == [{"psnr": -50}, {"psnr": 0}, {}]
     assert found.rows[0].encode == np.median([b for b, _ in half])
 
 
@@ -252,19 +298,20 @@ def test_tables_and_marks(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_small_run_writes_everything(tmp_path: Path) -> None:
     pytest.importorskip("pytorch_msssim")
+    pytest.importorskip("ssimulacra2")
     pytest.importorskip("matplotlib")
     pictures = tmp_path / "photos"
     pictures.mkdir()
     for i in range(2):
         Image.fromarray(photo(400)[90 * i :, 100 * i :][:300, :300]).save(pictures / f"{i}.png")
     out = tmp_path / "out"
-    arguments = [str(pictures), "--quick", "--crop", "176", "--out", str(out)]
+    arguments = [str(pictures), "--quick", "--crop", "232", "--out", str(out)]
     left_out = ("speedup", "memory", "folder", "precision", "start-up")
     skipped = [word for part in left_out for word in ("--skip", part)]
     done = CliRunner().invoke(main, [*arguments, *skipped], catch_exceptions=False)
     assert done.exit_code == 0
     record = json.loads((out / "benchmarks" / "record.json").read_text())
-    assert record["pictures"] == {"folder": "photos", "count": 2, "megapixels": 0.06}
+    assert record["pictures"] == {"folder": "photos", "count": 2, "megapixels": 0.11}
     assert record["published_curves"] == {} and record["speedup"] == {}
     assert [s["height"] for s in record["sizes"]] == [256, 512]
     assert all(s["encode"] > 100 and s["encode_s"] > 0 for s in record["sizes"])
@@ -278,6 +325,13 @@ def test_a_small_run_writes_everything(tmp_path: Path) -> None:
         listed = [r for r in rows if r["coder"] == coder["name"]]
         assert [float(r["psnr"]) for r in listed] == [p["psnr"] for p in coder["points"]]
         assert all(0 < p["ms_ssim"] < 1 for p in coder["points"])
+        scores = [p["ssimulacra2"] for p in coder["points"]]
+        assert scores == sorted(scores) and scores[-1] < 100
+    lost = {g["name"]: g["psnr"] for g in record["generations"]}
+    assert {"wacnn-lite", "stf-lite", "JPEG 4:4:4"} <= set(lost)
+    assert all(len(psnr) == 10 and psnr[0] > psnr[-1] for psnr in lost.values())
+    for title in ("BD-rate, SSIMULACRA2", "## Generation loss"):
+        assert title in page
     for name in ("rate-distortion.png", "times.png"):
         with Image.open(out / "benchmarks" / name) as plot:
             assert np.asarray(plot.convert("L")).std() > 5  # something is drawn

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image, ImageCms, features
 from tiffs import tiff
 
-from stfcodec.imageio import Picture, avif, colour, read_picture, write_picture
+from stfcodec.imageio import Picture, read_picture, write_picture
+from stfcodec.imageio.by_format import avif
+from stfcodec.imageio.colours import descriptions
 
 pytestmark = pytest.mark.skipif(
     not features.check("littlecms2"), reason="Pillow without littlecms2"
@@ -323,8 +325,8 @@ def test_every_pair_of_codes_gives_a_profile_or_a_note_or_is_srgb() -> None:
     for primaries in range(256):
         for transfer in range(0, 256, 1 if primaries < 24 else 51):
             notes: list[str] = []
-            description = colour.from_code_points("here", primaries, transfer)
-            made = colour.profile_for(description, None, False, notes)
+            description = descriptions.from_code_points("here", primaries, transfer)
+            made = descriptions.profile_for(description, None, False, notes)
             assert len(notes) <= 1 and (made is None or b"acsp" in made)
             if made is None and not notes:
                 assert primaries in (1, 2) and transfer in (1, 2, 6, 13, 14, 15)

@@ -17,7 +17,7 @@ from stfcodec.limits import Limits
 TESTS = Path(__file__).parent
 GOLDEN = sorted((TESTS / "golden").glob("*.stf"))
 BAD = sorted((TESTS / "bad").glob("*.stf"))
-CONTENTS = ("z", "y", "checksum", "icc", "exif", "xmp", "alpha")
+CONTENTS = ("z", "y", "checksum", "icc", "exif", "xmp", "iptc", "alpha")
 FACTS = ("width", "height", "channels", "bit_depth", "model_id", "fingerprint", "quality")
 
 

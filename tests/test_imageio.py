@@ -10,7 +10,8 @@ from pathlib import Path
 import images
 import numpy as np
 import pytest
-from PIL import Image
+from photographs import MATERIAL
+from PIL import Image, features
 from reading import read, refusal, to_8, written
 
 from stfcodec import imageio
@@ -18,7 +19,7 @@ from stfcodec.errors import ImageError, StreamError
 from stfcodec.imageio import output_format, read_picture, write_picture
 from stfcodec.limits import Limits
 
-ODD = Path(__file__).resolve().parents[2] / "shared" / "data" / "odd"
+ODD = MATERIAL / "data" / "odd"
 RGB = images.pixels()
 GREY = images.pixels(channels=1)
 DEEP = np.arange(0, 65536, 1213, dtype=np.uint16).reshape(5, 11)  # 0 and nearly the largest
@@ -124,8 +125,10 @@ def test_unusual_sizes(size: tuple[int, int]) -> None:
 # Frames and damage
 
 
-@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "AVIF"])
 def test_animations_are_refused_with_their_length(format: str) -> None:
+    if format in ("WEBP", "AVIF") and not features.check(format.lower()):
+        pytest.skip(f"Pillow without {format}")
     assert "3 frames" in refusal(images.animation(format))
 
 
@@ -182,8 +185,6 @@ def test_metadata_that_a_format_cannot_hold_is_noted() -> None:
 def test_writing_what_a_format_cannot_hold() -> None:
     with pytest.raises(ImageError, match="WEBP"):
         written(read_picture(np.zeros((1, 16384), np.uint8)), "WEBP")
-    with pytest.raises(ImageError, match="JPEG"):
-        written(replace(read_picture(RGB), xmp=bytes(70000)), "JPEG")
     with pytest.raises(ImageError, match="use one of PNG"):
         written(read_picture(RGB), "PDF")
 

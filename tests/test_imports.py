@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "stfcodec"
 
 # A part, which is a module or package of stfcodec, imports only parts of the layers above it here.
 LAYERS = (
-    {"errors", "formats", "geometry"},
+    {"errors", "formats", "geometry", "temporary"},
     {"limits"},
     {"allocator", "container", "entropy", "files", "metrics"},
     {"imageio", "models"},

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image, ImageFile, features
 from reading import refusal
 
-from stfcodec.imageio import jpeg2000, read_picture
+from stfcodec.imageio import read_picture
+from stfcodec.imageio.by_format import jpeg2000
 
 pytestmark = pytest.mark.skipif(
     not features.check_codec("jpg_2000"), reason="Pillow without OpenJPEG"

@@ -36,10 +36,9 @@ def test_orientation_is_applied_and_removed(orientation: int, order: str) -> Non
     exif.load(picture.exif)
     assert 0x0112 not in exif and exif[0x010F] == "Cam"
     assert exif.get_ifd(0x8769)[0x927C] == b"MAKER:note at its place"
-    assert len(picture.exif) == len(block)  # nothing has moved
-    assert bool(exif.get_ifd(ExifTags.IFD.IFD1)) == (
-        orientation == 1
-    )  # a thumbnail would still lie on its side
+    thumbnail = len(block) - 18  # would still lie on its side
+    assert len(picture.exif) == (len(block) if orientation == 1 else thumbnail)  # nothing has moved
+    assert bool(exif.get_ifd(ExifTags.IFD.IFD1)) == (orientation == 1)
     assert read_picture(written(picture, "PNG")).exif == picture.exif
 
 
@@ -56,8 +55,8 @@ def test_tiff_and_xmp_orientation() -> None:
     pictures.append(read(Image.fromarray(RGB), "WEBP", lossless=True, xmp=images.XMP))
     for picture in pictures:
         assert np.array_equal(picture.pixels, np.rot90(RGB, -1))
-    assert b"Orientation" not in pictures[1].xmp  # Pillow's doing
-    assert b"<tiff:Orientation>1<" in pictures[2].xmp
+    for picture in pictures[1:]:
+        assert b"<tiff:Orientation>1<" in picture.xmp
 
 
 @pytest.mark.parametrize(
@@ -74,12 +73,14 @@ def test_unreadable_exif_spoils_no_picture(block: bytes) -> None:
 def test_metadata_there_and_back(format: str, channels: int) -> None:
     picture = replace(
         read_picture(images.pixels(channels=channels)),
-        icc=images.srgb_profile(),
+        icc=images.srgb_profile() if channels == 3 else images.grey_profile(),
         exif=read(Image.fromarray(RGB), exif=images.exif(6)).exif,
         xmp=images.XMP.replace(b"6", b"1"),
     )
     again = read_picture(written(picture, format))
-    assert (again.icc, again.xmp, again.notes) == (picture.icc, picture.xmp, ())
+    assert (again.xmp, again.notes) == (picture.xmp, ())
+    if channels == 3 or format != "WEBP":  # which has no grey, see test_profiles
+        assert again.icc == picture.icc
     exif = Image.Exif()
     exif.load(again.exif)
     assert exif[0x010F] == "Cam" and 0x0112 not in exif

@@ -59,7 +59,7 @@ def test_golden(name: str, symbols: list[np.ndarray]) -> None:
     assert f"{crc:08x}" == f"{container.read(data).checksum:08x}" == expected["checksum"]
     picture = imageio.read_picture(TESTS / "golden" / f"{name}.png")
     assert np.abs(found.pixels.astype(int) - picture.pixels).max() <= 1
-    for field in ("gray", "icc", "exif", "xmp"):
+    for field in ("gray", "icc", "exif", "xmp", "iptc"):
         assert getattr(found, field) == getattr(picture, field)
     np.testing.assert_array_equal(found.alpha, picture.alpha)
 

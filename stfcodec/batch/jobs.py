@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import traceback
@@ -9,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stfcodec.errors import StfError
-from stfcodec.files import STANDARD_STREAM
+from stfcodec.errors import StfError, one_line, printable
 from stfcodec.models import registry
 
 if TYPE_CHECKING:
@@ -22,15 +22,22 @@ class Job:
     """One file to code. None stands for standard input or standard output."""
 
     source: Path | None
-    target: Path | None
+    output: Path | None
 
     @property
-    def input(self) -> str:
-        return STANDARD_STREAM if self.source is None else str(self.source)
+    def input_name(self) -> str:
+        return _name(self.source)
 
     @property
-    def output(self) -> str:
-        return STANDARD_STREAM if self.target is None else str(self.target)
+    def output_name(self) -> str:
+        return _name(self.output)
+
+
+def _name(path: Path | None) -> str:
+    """What the command line calls a file: `-` is a standard stream, `./-` a file of that name."""
+    if path is None:
+        return "-"
+    return "./-" if str(path) == "-" else str(path)
 
 
 class Failure(NamedTuple):
@@ -54,7 +61,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """One flat record; `bytes` and `bpp` are the .stf stream's in both directions."""
-        record: dict[str, Any] = {"input": self.job.input, "output": self.job.output}
+        record: dict[str, Any] = {"input": self.job.input_name, "output": self.job.output_name}
         if self.failure is not None:
             record |= {"error": self.failure.message, "exit_code": self.failure.exit_code}
         elif self.info is None:
@@ -75,17 +82,23 @@ class Result:
 
 @dataclass
 class Report:
-    """Counts over a run, and the exit code that sums it up."""
+    """Counts over a run, and the exit code that sums it up.
+
+    single: the user named one file. left_out: files in folders that were not taken.
+    """
 
     single: bool
+    left_out: int = 0
     coded: int = 0
     skipped: int = 0
+    warnings: int = 0
     pixels: int = 0
     bytes: int = 0
     failures: list[Failure] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
 
     def add(self, result: Result) -> None:
+        self.warnings += len(result.notes)
         if result.failure is not None:
             self.failures.append(result.failure)
         elif result.info is None:
@@ -112,8 +125,24 @@ class Report:
 
     @property
     def summary(self) -> str:
-        counts = f"{self.coded} coded, {self.skipped} skipped, {len(self.failures)} failed"
-        return f"{counts} ({self.speed})" if self.speed else counts
+        text = f"{self.coded} coded, {self.skipped} skipped, {len(self.failures)} failed"
+        if self.warnings:
+            text += f", {self.warnings} warning" + "s" * (self.warnings > 1)
+        if self.left_out:
+            text += f", {self.left_out} other file" + "s" * (self.left_out > 1) + " left out"
+        return f"{text} ({self.speed})" if self.speed else text
+
+
+_MEMORY_SIGNS = (
+    "out of memory",
+    "not enough memory",
+    "allocate memory",
+    "failed to map segment",
+    "bad_alloc",
+)
+_SHORTAGE = (
+    "not enough memory: close other programs, raise the memory limit or take a smaller picture"
+)
 
 
 def explain(error: BaseException) -> Failure:
@@ -121,30 +150,44 @@ def explain(error: BaseException) -> Failure:
 
     The traceback is kept only with STFCODEC_DEBUG set in the environment.
     """
-    text = " ".join(str(error).split())
-    if isinstance(error, StfError):
-        failure = Failure(text, error.exit_code)
-    elif _out_of_memory(error, text):
-        failure = Failure("not enough memory for this picture", 1)
+    if (shortage := _out_of_memory(error)) is not None:
+        failure = Failure(shortage, 1)
+    elif isinstance(error, StfError):
+        failure = Failure(printable(str(error)), error.exit_code)
     elif isinstance(error, RecursionError):
         failure = Failure("the data is nested too deeply", 1)
     elif isinstance(error, OSError):
-        reason = error.strerror or text or type(error).__name__
-        failure = Failure(f"{error.filename}: {reason}" if error.filename else reason, 1)
+        reason = error.strerror or one_line(error)
+        name = f"{printable(str(error.filename))}: " if error.filename else ""
+        failure = Failure(name + reason, 1)
     else:
         hint = "this is a bug; STFCODEC_DEBUG=1 shows the traceback"
-        failure = Failure(f"unexpected {type(error).__name__}: {text} ({hint})", 1)
+        failure = Failure(f"unexpected {type(error).__name__}: {one_line(error)} ({hint})", 1)
     if os.environ.get("STFCODEC_DEBUG"):
         failure = failure._replace(trace="".join(traceback.format_exception(error)))
     return failure
 
 
-def _out_of_memory(error: BaseException, text: str) -> bool:
-    # torch raises a plain RuntimeError on the CPU and its own class on CUDA.
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(sign in text for sign in ("out of memory", "not enough memory", "allocate memory"))
+def _out_of_memory(error: BaseException) -> str | None:
+    """What to do about a lack of memory; None for other errors.
+
+    Whoever caught the error may have taken it for damage, so it counts below another one, too.
+    """
+    origin = error
+    while isinstance(origin, StfError):
+        if origin.__context__ is None:
+            return None
+        origin = origin.__context__
+    text = str(origin).lower()
+    if "cuda" in text and "out of memory" in text:
+        return "not enough memory on the GPU: --device cpu uses that of the machine"
+    # Libraries raise errors of their own for it: torch RuntimeError, the loader ImportError.
+    is_shortage = (
+        isinstance(origin, MemoryError)
+        or (isinstance(origin, OSError) and origin.errno == errno.ENOMEM)
+        or any(sign in text for sign in _MEMORY_SIGNS)
     )
+    return _SHORTAGE if is_shortage else None
 
 
 def model_name(model_id: int) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from pathlib import Path
+from threading import Thread
+from typing import Any, Generic, Literal, TypeVar
 
-from stfcodec import files
+from stfcodec import files, temporary
 from stfcodec.batch.jobs import Failure, Job, Result, explain
 from stfcodec.batch.tasks import Coded, Task
 from stfcodec.errors import UsageError
@@ -19,11 +20,18 @@ from stfcodec.errors import UsageError
 AHEAD = 2
 """Pictures held in memory beside the one being coded."""
 
+_SAVING_S, _READING_S = 10.0, 0.5
+"""Seconds that an interrupted run waits for its threads. They may wait for a pipe for ever."""
+
 Existing = Literal["refuse", "replace", "skip"]
-"""What happens to a job whose output exists."""
+"""What happens to a job whose output exists, before the run or by the time that it is saved."""
+
+T = TypeVar("T")
 
 
-def run(jobs: Iterable[Job], task: Task, existing: Existing = "refuse") -> Iterator[Result]:
+def run(
+    jobs: Iterable[Job], task: Task, existing: Existing = "refuse"
+) -> Generator[Result, None, None]:
     """Code every job and yield one result each, in the order of `jobs`.
 
     A job's failure becomes its result. At most AHEAD inputs wait in memory, and one output is
@@ -31,59 +39,117 @@ def run(jobs: Iterable[Job], task: Task, existing: Existing = "refuse") -> Itera
     """
     task.prepare()
     upcoming = iter(jobs)
-    with ThreadPoolExecutor(max_workers=AHEAD + 1) as pool:
-        # The first input is read in this thread, where Ctrl-C ends a wait for a silent pipe.
-        waiting: deque[tuple[Job, Callable[[], Any]]] = deque(
-            (job, partial(_load, task, job, existing)) for job in islice(upcoming, 1)
-        )
-        saving: Future[Result] | None = None
-        while waiting:
-            job, load = waiting.popleft()
-            for later in islice(upcoming, AHEAD - len(waiting)):
-                waiting.append((later, pool.submit(_load, task, later, existing).result))
-            coded = _code(task, load)
-            del load  # it holds the picture
+    reading: deque[tuple[Job, _Call[Any]]] = deque()
+    saver = _Saver(task, existing)
+    saving: _Call[Result] | None = None
+    try:
+        while True:
+            for job in islice(upcoming, AHEAD + 1 - len(reading)):
+                reading.append((job, _Call(_load, task, job, existing)))
+            if not reading:
+                break
+            job, call = reading[0]
+            coded = _code(task, call, existing)
+            reading.popleft()
             if saving is not None:
                 yield saving.result()
-            saving = pool.submit(_save, task, job, coded, existing)
+            saving = _Call(saver.save, job, coded)
             del coded
         if saving is not None:
             yield saving.result()
+    finally:
+        if saving is not None:
+            saving.join(_SAVING_S)
+        for _, call in reading:
+            call.join(_READING_S)
+
+
+class _Call(Thread, Generic[T]):
+    """A call in a thread of its own, which a program that is interrupted may leave behind."""
+
+    def __init__(self, function: Callable[..., T], *arguments: Any) -> None:
+        super().__init__(daemon=True)
+        self._function: Callable[[], T] | None = partial(function, *arguments)
+        self._value: list[T] = []
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        assert self._function is not None
+        try:
+            self._value.append(self._function())
+        except BaseException as error:
+            self._error = error
+        self._function = None  # it holds the arguments
+
+    def result(self) -> T:
+        """What the call returned, once it has; raises what it raised. To be asked for once."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+        return self._value.pop()
 
 
 def _load(task: Task, job: Job, existing: Existing) -> Any:
-    """Read one input; None if its output exists and is kept."""
-    if job.target is not None and job.target.is_file():  # a device or pipe can be written to
-        if existing == "skip":
-            return None
-        if existing == "refuse":
-            raise UsageError(f"output {job.output} exists already; use --force to replace it")
-    source = files.STANDARD_STREAM if job.source is None else job.source
-    return task.unpack(files.read_bytes(source, task.limits.bytes, task.check))
+    """Read one input. Raises OutputExistsError if its output exists and is kept."""
+    if job.output is not None:
+        files.check_output(job.output, overwrite=existing == "replace")
+    if job.source is None:
+        data = files.read_standard_input(task.limits.bytes, task.check)
+    else:
+        data = files.read_bytes(job.source, task.limits.bytes, task.check)
+    return task.unpack(data)
 
 
-def _code(task: Task, load: Callable[[], Any]) -> Coded | Failure | None:
+def _code(task: Task, call: _Call[Any], existing: Existing) -> Coded | Failure | None:
+    """Code what a call of `_load` gives. None stands for a job that is skipped."""
     try:
-        item = load()
-        if item is None:
-            return None
+        item = call.result()
         start = time.perf_counter()
         coded = task.code(item)
     except Exception as error:
-        return explain(error)
+        return _failure(error, existing)
     return replace(coded, seconds=time.perf_counter() - start)
 
 
-def _save(task: Task, job: Job, coded: Coded | Failure | None, existing: Existing) -> Result:
-    if coded is None or isinstance(coded, Failure):
-        return Result(job, failure=coded)
-    try:
-        data, notes = task.pack(coded)
-        if job.target is None:
-            files.write_bytes(files.STANDARD_STREAM, data, overwrite=True)
-        else:
-            job.target.parent.mkdir(parents=True, exist_ok=True)
-            files.write_bytes(job.target, data, overwrite=existing == "replace")
-    except Exception as error:
-        return Result(job, failure=explain(error))
-    return Result(job, coded.info, coded.seconds, coded.notes + notes)
+def _failure(error: Exception, existing: Existing) -> Failure | None:
+    """None if the error is that an output exists, and such jobs are skipped."""
+    if existing == "skip" and isinstance(error, files.OutputExistsError):
+        return None
+    return explain(error)
+
+
+class _Saver:
+    """Saves outputs, and removes what killed runs left in the folders that it saves to."""
+
+    def __init__(self, task: Task, existing: Existing) -> None:
+        self._task = task
+        self._existing = existing
+        self._tidy: set[Path] = set()
+        self._saved: set[object] = set()
+
+    def save(self, job: Job, coded: Coded | Failure | None) -> Result:
+        if coded is None or isinstance(coded, Failure):
+            return Result(job, failure=coded)
+        try:
+            data, notes = self._task.pack(coded)
+            if job.output is None:
+                files.write_standard_output(data)
+            else:
+                self._write(job.output, data, job.source)
+        except Exception as error:
+            return Result(job, failure=_failure(error, self._existing))
+        return Result(job, coded.info, coded.seconds, coded.notes + notes)
+
+    def _write(self, output: Path, data: bytes, source: Path | None) -> None:
+        if files.is_open_file(output):
+            files.write_bytes(output, data, overwrite=True)
+            return
+        files.make_folder(output.parent)
+        if output.parent not in self._tidy:
+            temporary.remove_stale(output.parent)
+            self._tidy.add(output.parent)
+        if files.identity(output) in self._saved:  # a file system that ignores case
+            raise UsageError(f"{output} is the output of another file of this run; rename one")
+        files.write_bytes(output, data, overwrite=self._existing == "replace", like=source)
+        self._saved.add(files.identity(output))

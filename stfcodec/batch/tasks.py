@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from stfcodec.errors import ImageError
 from stfcodec.limits import DEFAULT_LIMITS, Limits
 from stfcodec.settings import EncodeSettings
 
@@ -56,6 +59,8 @@ class Encode:
     """Pictures to .stf streams."""
 
     settings: EncodeSettings
+    collect: Callable[[list[str]], AbstractContextManager[object]] = nullcontext
+    """Runs while a picture is read, and adds what C libraries say of it to a list of lines."""
 
     @property
     def limits(self) -> Limits:
@@ -72,7 +77,16 @@ class Encode:
     def unpack(self, data: bytes) -> Any:
         from stfcodec import imageio
 
-        return imageio.read_picture(data, self.limits)
+        lines: list[str] = []
+        try:
+            with self.collect(lines):
+                picture = imageio.read_picture(data, self.limits)
+        except ImageError as error:
+            raise (ImageError(f"{error}: {lines[0]}") if lines else error) from error.__cause__
+        if lines:
+            note = f"may be damaged: {lines[0]}" + " and more" * (len(lines) > 1)
+            picture = replace(picture, notes=(*picture.notes, note))
+        return imageio.without_metadata(picture) if self.settings.strip else picture
 
     def code(self, item: Any) -> Coded:
         from stfcodec import api, container
@@ -92,6 +106,10 @@ class Decode:
     device: str = "auto"
     weights: Path | None = None
     limits: Limits = DEFAULT_LIMITS
+    background: str | None = None
+    """Colour to put transparent pictures on, as of `api.decode`."""
+    strip: bool = False
+    """Leave out ICC profile, EXIF, XMP and IPTC."""
 
     def prepare(self) -> None:
         # In the calling thread: two threads must not import numpy at the same time.
@@ -110,7 +128,12 @@ class Decode:
 
         info = container.inspect(item)
         picture = api.decode_picture(
-            item, device=self.device, weights=self.weights, limits=self.limits
+            item,
+            device=self.device,
+            weights=self.weights,
+            limits=self.limits,
+            background=self.background,
+            strip=self.strip,
         )
         return Coded(picture, info, picture.notes)
 

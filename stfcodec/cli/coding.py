@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -12,8 +14,9 @@ from stfcodec import allocator, batch
 from stfcodec.cli import messages
 from stfcodec.cli.paths import Plan
 from stfcodec.cli.progress import Progress
-from stfcodec.errors import UsageError
+from stfcodec.errors import StfError, UsageError
 from stfcodec.limits import DEFAULT_LIMITS
+from stfcodec.models import registry
 
 _OPTIONS = (
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
@@ -22,6 +25,11 @@ _OPTIONS = (
     click.option("-f", "--force", is_flag=True, help="Replace existing outputs."),
     click.option("--skip-existing", is_flag=True, help="Leave out files whose output exists."),
     click.option(
+        "--keep-suffix",
+        is_flag=True,
+        help="Add the output's suffix to the whole name: a.jpg and a.png stay apart.",
+    ),
+    click.option(
         "--weights",
         type=click.Path(path_type=Path),
         metavar="PATH",
@@ -29,7 +37,7 @@ _OPTIONS = (
     ),
     click.option(
         "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
+        type=click.Choice(registry.DEVICES),
         default="auto",
         show_default=True,
         help="Where the networks run.",
@@ -73,15 +81,21 @@ def run(
     if force and skip_existing:
         raise UsageError("--force and --skip-existing contradict each other; give one")
     _check_streams(plan.jobs, as_json)
+    for path, text in [] if quiet else plan.warnings:
+        messages.warn(str(path), text)
     allocator.keep_freed_memory()
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
     existing: batch.Existing = "replace" if force else "skip" if skip_existing else "refuse"
-    report = batch.Report(single=plan.single)
-    with Progress(report, len(plan.jobs), as_json=as_json, quiet=quiet) as progress:
-        for result in batch.run(plan.jobs, task, existing):
+    report = batch.Report(plan.single, plan.left_out, warnings=len(plan.warnings))
+    total = len(plan.refused) + len(plan.jobs)
+    with (
+        Progress(report, total, as_json=as_json, quiet=quiet) as progress,
+        closing(batch.run(plan.jobs, task, existing)) as results,
+    ):
+        for result in chain(plan.refused, results):
             report.add(result)
             progress.show(result)
     if note and report.coded and not quiet:
@@ -90,10 +104,17 @@ def run(
 
 
 def _check_streams(jobs: Iterable[batch.Job], as_json: bool) -> None:
+    """Raises UsageError, or StfError if one of them is closed, before any work."""
+    if as_json and sys.stdout is None:
+        raise StfError("--json needs standard output, which is closed")
     for job in jobs:
         if job.source is None and sys.stdin and sys.stdin.isatty():
             raise UsageError("standard input is a terminal; pipe a file into it or name one")
-        if job.target is None and as_json:
+        if job.output is not None:
+            continue
+        if as_json:
             raise UsageError("--json and the coded file cannot both go to standard output")
-        if job.target is None and sys.stdout and sys.stdout.isatty():
+        if sys.stdout is None:
+            raise StfError("cannot write standard output: it is closed")
+        if sys.stdout.isatty():
             raise UsageError("binary data is not written to a terminal; redirect it or use -o FILE")

@@ -22,11 +22,20 @@ from stfcodec.limits import Limits
     metavar="FORMAT",
     help="Output format: png, jpg, webp, ...  [default: the one -o names, else png]",
 )
+@click.option(
+    "--background",
+    metavar="COLOUR",
+    help="Put transparent pictures on this colour: a CSS name, #rgb or #rrggbb.",
+)
+@click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF, XMP and IPTC.")
 def command(
     inputs: tuple[str, ...],
     output: str | None,
     recursive: bool,
+    keep_suffix: bool,
     extension: str | None,
+    background: str | None,
+    strip: bool,
     weights: Path | None,
     device: str,
     max_pixels: int,
@@ -35,15 +44,19 @@ def command(
     """Turn .stf files back into pictures.
 
     photo.stf becomes photo.png beside it, or what -o names. INPUT may be - for standard input,
-    and with -r folders, whose hidden files are left out.
+    and with -r folders, whose hidden files are left out. A file that cannot be decoded does not
+    stop the others.
     """
     suffix = "." + (extension or "png").lower().lstrip(".")
-    plan = paths.plan(
-        inputs, output, recursive=recursive, suffixes=STREAM_SUFFIXES, target_suffix=suffix
-    )
-    target = plan.jobs[0].target  # all have one suffix: only a lone file can be named freely
-    named = Path("picture" + suffix) if extension or target is None else target
-    task = batch.Decode(_format(named), device, weights, Limits(pixels=max_pixels))
+    naming = paths.Naming(STREAM_SUFFIXES, suffix, keep_suffix)
+    plan = paths.plan(inputs, output, naming, recursive=recursive)
+    named = Path("picture" + suffix)
+    if plan.jobs and plan.jobs[0].output and not extension:
+        named = plan.jobs[0].output  # all have one suffix: only a lone file can be named freely
+    if background is not None:
+        _check_colour(background)
+    limits = Limits(pixels=max_pixels)
+    task = batch.Decode(_format(named), device, weights, limits, background, strip)
     return coding.run(plan, task, **running)
 
 
@@ -55,3 +68,10 @@ def _format(path: Path) -> str:
         return output_format(path)
     except ImageError as error:
         raise UsageError(str(error)) from error
+
+
+def _check_colour(text: str) -> None:
+    """Raises UsageError here rather than after decoding."""
+    from stfcodec.imageio import parse_colour
+
+    parse_colour(text)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from stfcodec import __version__, batch
-from stfcodec.cli import coding, paths
+from stfcodec.cli import coding, native_stderr, paths
 from stfcodec.errors import UsageError
 from stfcodec.formats import PICTURE_SUFFIXES, STREAM_SUFFIX
 from stfcodec.limits import Limits
@@ -66,11 +66,12 @@ from stfcodec.settings import EncodeSettings
     "the first 3 save most of what can be saved.",
 )
 @click.option("--verify", is_flag=True, help="Decode each file's symbols before it is written.")
-@click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
+@click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF, XMP and IPTC.")
 def command(
     inputs: tuple[str, ...],
     output: str | None,
     recursive: bool,
+    keep_suffix: bool,
     model: str,
     quality: float | None,
     lam: float | None,
@@ -88,7 +89,8 @@ def command(
     """Code pictures as .stf files.
 
     photo.png becomes photo.stf beside it, or what -o names. INPUT may be - for standard input,
-    and with -r folders, whose hidden files are left out.
+    and with -r folders, whose hidden files are left out. A file that cannot be coded does not stop
+    the others.
     """
     given = {"-q": quality, "--lambda": lam, "--size": size, "--bpp": bpp, "--psnr": psnr}
     named = [name for name, value in given.items() if value is not None]
@@ -107,17 +109,14 @@ def command(
         verify=verify,
         strip=strip,
     )
-    plan = paths.plan(
-        inputs,
-        output,
-        recursive=recursive,
-        suffixes=PICTURE_SUFFIXES,
-        target_suffix=STREAM_SUFFIX,
-    )
+    naming = paths.Naming(PICTURE_SUFFIXES, STREAM_SUFFIX, keep_suffix)
+    plan = paths.plan(inputs, output, naming, recursive=recursive)
     note = None
     if weights is None and releases.is_preview(model):
         note = f"preview weights: files may need stfcodec {__version__} to be decoded"
-    return coding.run(plan, batch.Encode(settings), note=note, **running)
+    with native_stderr.collector() as native:
+        task = batch.Encode(settings, native.collect)
+        return coding.run(plan, task, note=note, **running)
 
 
 def _target(size: int | None, bpp: float | None, psnr: float | None) -> Target | None:

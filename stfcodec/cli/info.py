@@ -10,6 +10,7 @@ from stfcodec import container, files
 from stfcodec.batch import explain, model_name
 from stfcodec.cli import messages
 from stfcodec.container import StreamInfo
+from stfcodec.errors import printable
 from stfcodec.limits import DEFAULT_LIMITS
 from stfcodec.models import registry, releases
 
@@ -31,24 +32,31 @@ def command(paths: tuple[str, ...], as_json: bool) -> int:
 def _show(path: str, as_json: bool) -> int:
     """Print one file's facts and return the exit code it deserves."""
     try:
-        data = files.read_bytes(path, DEFAULT_LIMITS.bytes, container.check_signature)
+        data = _read(path)
         info = container.inspect(data)
     except Exception as error:
         failure = explain(error)
         messages.fail(path, failure)
         if as_json:
             record = {"input": path, "error": failure.message, "exit_code": failure.exit_code}
-            click.echo(json.dumps(record))
+            messages.result(json.dumps(record))
         return failure.exit_code
     if as_json:
         release = releases.find(_weights_of(info), info.fingerprint)
         version = release and release.version
         name = model_name(info.model_id)
         record = {"input": path, "model": name, "weights_version": version, **info.to_json()}
-        click.echo(json.dumps(record))
+        messages.result(json.dumps(record))
     else:
-        click.echo(f"{click.format_filename(path)}:\n{_describe(info)}")
+        messages.result(f"{printable(path)}:\n{_describe(info)}")
     return 0
+
+
+def _read(path: str) -> bytes:
+    limit, check = DEFAULT_LIMITS.bytes, container.check_signature
+    if path in files.STANDARD_INPUT:
+        return files.read_standard_input(limit, check)
+    return files.read_bytes(path, limit, check)
 
 
 def _describe(info: StreamInfo) -> str:

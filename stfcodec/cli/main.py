@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
-import sys
 import warnings
 from collections.abc import Sequence
 
 import click
+
+from stfcodec.batch import Failure, explain
+from stfcodec.cli import messages, process
 
 # Each command is the object `command` in the module of its name, imported when it is asked for.
 COMMANDS = {
@@ -20,8 +21,6 @@ COMMANDS = {
     "train": "Train a model on photographs.",
     "quantize": "Give weights the integer form that coding needs.",
 }
-
-INTERRUPTED = 130  # what a shell reports after Ctrl-C
 
 
 class LazyGroup(click.Group):
@@ -35,6 +34,16 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(f"stfcodec.cli.{cmd_name}").command
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command. Endings for which click has habits of its own become SystemExit."""
+        try:
+            return super().invoke(ctx)
+        except process.Stopped as stopped:
+            messages.stop(Failure(str(stopped), stopped.exit_code))
+            raise SystemExit(stopped.exit_code) from stopped
+        except BrokenPipeError as error:  # of standard output, which nobody reads on
+            raise SystemExit(1) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -62,7 +71,7 @@ def _print_parts() -> None:
         "weights": f"{registry.DEFAULT_MODEL} {model.fingerprint.hex()}",
     }
     for name, value in parts.items():
-        click.echo(f"  {name:<12}{value}")
+        messages.result(f"  {name:<12}{value}")
 
 
 @click.group(
@@ -71,7 +80,8 @@ def _print_parts() -> None:
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 all well, 1 an operation failed, 2 usage, 3 bad or unsupported image, "
-    "4 not an .stf stream or a damaged one, 5 weights missing or wrong, 130 interrupted.",
+    "4 not an .stf stream or a damaged one, 5 weights missing or wrong, 130 interrupted, "
+    "129 and 143 stopped by SIGHUP and SIGTERM.",
 )
 @click.option("--version", is_flag=True, help="Show the version and exit.")
 @click.option("-v", "--verbose", is_flag=True, help="With --version: what coding runs on, too.")
@@ -81,7 +91,7 @@ def cli(ctx: click.Context, version: bool, verbose: bool) -> None:
     if version:
         from stfcodec import __version__
 
-        click.echo(f"stfcodec {__version__}")
+        messages.result(f"stfcodec {__version__}")
         if verbose:
             _print_parts()
         ctx.exit()
@@ -91,35 +101,45 @@ def cli(ctx: click.Context, version: bool, verbose: bool) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (sys.argv[1:] by default) and return its exit code."""
+    process.occupy_closed_streams()
+    with process.signals_as_exceptions():
+        code = _run(argv)
+    try:
+        process.flush_standard_output()
+    except BrokenPipeError:
+        return code or 1
+    except OSError as error:
+        # An error of the command itself has been told, and this one is its reason.
+        reason = f"cannot write standard output: {error.strerror}"
+        return code or _fail(reason, 1)
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         with warnings.catch_warnings():
             if not os.environ.get("STFCODEC_DEBUG"):
                 warnings.simplefilter("ignore")  # libraries' warnings are for developers
             args = None if argv is None else list(argv)
-            code = cli.main(args, prog_name="stfcodec", standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()  # a closed pipe shows here, not at interpreter exit
+            code: int | None = cli.main(args, prog_name="stfcodec", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+        messages.say(error.format_message())
         return error.exit_code
     except click.ClickException as error:
         return _fail(_one_line(error), error.exit_code)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        _discard_stdout()
-        return 1
+        return _fail("interrupted", process.INTERRUPTED)
     except Exception as error:
-        from stfcodec.batch import explain
-
         failure = explain(error)
-        sys.stderr.write(failure.trace)
-        return _fail(failure.message, failure.exit_code)
+        messages.stop(failure)
+        return failure.exit_code
     return code or 0
 
 
 def _fail(message: str, exit_code: int) -> int:
-    click.echo(f"stfcodec: error: {message}", err=True)
+    messages.stop(Failure(message, exit_code))
     return exit_code
 
 
@@ -127,9 +147,3 @@ def _one_line(error: click.ClickException) -> str:
     text = " ".join(error.format_message().split())
     context = getattr(error, "ctx", None)
     return text if context is None else f"{text} See '{context.command_path} --help'."
-
-
-def _discard_stdout() -> None:
-    """Let the interpreter's last flush of standard output go nowhere."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,38 +1,62 @@
-"""One-line messages on stderr."""
+"""One-line messages on stderr, and lines of results on stdout."""
 
 from __future__ import annotations
+
+import sys
+from contextlib import suppress
 
 import click
 
 from stfcodec.batch import Failure
-from stfcodec.files import STANDARD_STREAM
+from stfcodec.errors import StfError, printable
+
+
+def say(text: str) -> None:
+    """A line on stderr. Where that is full, closed or read by nobody, the work goes on."""
+    with suppress(OSError, ValueError):
+        click.echo(text, err=True)
+
+
+def result(text: str) -> None:
+    """A line of a command's result on stdout.
+
+    Raises StfError where it cannot be written, BrokenPipeError where nobody reads on.
+    """
+    if sys.stdout is None:
+        raise StfError("cannot write standard output: it is closed")
+    encoding = sys.stdout.encoding or "utf-8"
+    try:  # a name that the terminal's encoding lacks must not stop the line
+        click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StfError(f"cannot write standard output: {error.strerror}") from error
 
 
 def warn(path: str, message: str) -> None:
     """Something that the user should know of a file that was coded."""
-    click.echo(_line("warning", path, message), err=True)
+    say(_line("warning", path, message))
 
 
 def note(message: str) -> None:
     """Something that concerns no single file."""
-    click.echo(f"stfcodec: note: {message}", err=True)
+    say(printable(f"stfcodec: note: {message}"))
 
 
 def fail(path: str, failure: Failure) -> None:
     """Why a file was not coded, below the traceback if there is one."""
-    click.echo(failure.trace + _line("error", path, failure.message), err=True)
+    say(failure.trace + _line("error", path, failure.message))
+
+
+def stop(failure: Failure) -> None:
+    """Why the command ends, below the traceback if there is one."""
+    say(failure.trace + printable(f"stfcodec: error: {failure.message}"))
 
 
 def _line(kind: str, path: str, message: str) -> str:
     """`stfcodec: KIND: PATH: MESSAGE`, one line whatever is in the path; it is named once."""
-    name = click.format_filename(path)  # one that cannot be printed must not stop the message
-    if path == STANDARD_STREAM:
+    if path == "-":
         return printable(f"stfcodec: {kind}: {message}")
-    for named in (path, name):
-        message = message.replace(f" {named}: ", ": ", 1)
-    return printable(f"stfcodec: {kind}: {name}: {message}")
-
-
-def printable(text: str) -> str:
-    """Line breaks and other control characters escaped: what a terminal would act on."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    name = printable(path)
+    message = printable(message).replace(f" {name}: ", ": ", 1)
+    return f"stfcodec: {kind}: {name}: {message}"

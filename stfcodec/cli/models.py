@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from stfcodec.cli import messages
 from stfcodec.models import locate, registry
 
 _COLUMNS = ("model", "family", "parameters", "qualities", "weights")
@@ -23,7 +24,7 @@ def command(as_json: bool) -> int:
     records = [_record(info) for info in registry.MODELS]
     lines = map(json.dumps, records) if as_json else _report(records)
     for line in lines:
-        click.echo(line)
+        messages.result(line)
     return 0
 
 

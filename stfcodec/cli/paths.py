@@ -1,85 +1,123 @@
 """From the paths on a command line to jobs: which files are read, and where the results go.
 
-Whatever can be refused by its name is refused here, before any work starts.
+Whatever can be refused by its name is refused here, before any work starts. A request that makes no
+sense is an error. A single file or folder among others is refused alone.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from stfcodec.batch import Job
+from stfcodec import files
+from stfcodec.batch import Job, Result, explain
 from stfcodec.errors import StfError, UsageError
-from stfcodec.files import STANDARD_STREAM
+
+_LINKED = "a link to a folder, which -r does not follow; name it to take it"
+_MISNAMED = "will hold {} data, whatever its name says"
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How the output of a file is called.
+
+    suffixes: the files to take in folders, in lower case; a file that is named is taken whatever
+    its suffix. output_suffix: such as ".stf". keep_suffix: photo.png becomes photo.png.stf.
+    """
+
+    suffixes: frozenset[str]
+    output_suffix: str
+    keep_suffix: bool = False
+
+    def knows(self, path: Path) -> bool:
+        return path.suffix.lower() in self.suffixes
+
+    def output(self, path: Path) -> Path:
+        """photo.png -> photo.stf, but trip.2024 -> trip.2024.stf: only known suffixes go."""
+        if self.knows(path) and not self.keep_suffix:
+            return path.with_suffix(self.output_suffix)
+        return path.with_name(path.name + self.output_suffix)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of one command; `single` if the user named exactly one file."""
+    """The jobs of one command."""
 
     jobs: list[Job]
     single: bool
+    """The user named one file."""
+    refused: list[Result] = field(default_factory=list)
+    """Files and folders that cannot be coded, each with the reason."""
+    warnings: list[tuple[Path, str]] = field(default_factory=list)
+    """Paths, each with what the user should know of it before the work."""
+    left_out: int = 0
+    """Files in folders that are hidden or have none of the suffixes."""
 
 
-def plan(
-    inputs: Sequence[str],
-    output: str | None,
-    *,
-    recursive: bool,
-    suffixes: frozenset[str],
-    target_suffix: str,
-) -> Plan:
+def plan(inputs: Sequence[str], output: str | None, naming: Naming, *, recursive: bool) -> Plan:
     """Pair every input with its output.
 
-    output: a file (for one input), a folder, "-" or None (beside the source). suffixes: the files
-    to take in folders, in lower case; a file that is named is taken whatever its suffix.
-    target_suffix: the suffix of inferred output names, such as ".stf". Raises UsageError if the
-    request makes no sense, or two outputs would be the same file.
+    output: a file (for one input), a folder, "-" or None (beside the source). Raises UsageError if
+    the request makes no sense.
     """
-    single = len(inputs) == 1 and not Path(inputs[0]).is_dir()
-    if single:
-        jobs = [_single(inputs[0], output, suffixes, target_suffix)]
-    else:
-        folder = _folder(output)
-        jobs = [
-            Job(
-                source,
-                _renamed((folder or root) / source.relative_to(root), suffixes, target_suffix),
-            )
-            for given in inputs
-            for root, source in _sources(given, recursive, suffixes)
-        ]
-        if not jobs:
-            known = " ".join(sorted(suffixes))
-            raise UsageError(f"no files to code under {', '.join(inputs)} (looked for {known})")
-    return Plan(_distinct(jobs), single)
+    if "" in inputs or output == "":
+        raise UsageError("an empty name (perhaps of a variable that is not set): name a file")
+    if len(inputs) == 1 and not _is_folder(Path(inputs[0])):
+        jobs, refused = _without_clashes([_single(inputs[0], output, naming)], naming)
+        misnamed = [job.output for job in jobs if job.output and naming.knows(job.output)]
+        warnings = [(path, _MISNAMED.format(naming.output_suffix)) for path in misnamed]
+        return Plan(jobs, True, refused, warnings)
+    if len(inputs) == 1 and not recursive:
+        raise UsageError(f"{inputs[0]} is a folder; add -r to take the files in it")
+    search = _Search(_folder(output), naming)
+    for given in inputs:
+        if given in files.STANDARD_INPUT:
+            raise UsageError(f"standard input ({given}) cannot be mixed with other inputs")
+        if not _is_folder(Path(given)):
+            search.take(Path(given).parent, Path(given))
+        elif recursive:
+            search.walk(Path(given))
+        else:
+            search.refuse(Path(given), UsageError("is a folder; add -r to take the files in it"))
+    jobs, refused = _without_clashes(search.jobs, naming)
+    refused = search.refused + refused
+    if not jobs and not refused:
+        known = " ".join(sorted(naming.suffixes))
+        raise UsageError(f"no files to code under {', '.join(inputs)} (looked for {known})")
+    outputs = {job.output for job in search.jobs}
+    left_out = sum(path not in outputs for path in search.left_out)
+    warnings = [(path, _LINKED) for path in search.linked_folders]
+    return Plan(jobs, False, refused, warnings, left_out)
 
 
-def _single(given: str, output: str | None, suffixes: frozenset[str], suffix: str) -> Job:
-    source = None if given == STANDARD_STREAM else Path(given)
-    if output == STANDARD_STREAM or (output is None and source is None):
+def _single(given: str, output: str | None, naming: Naming) -> Job:
+    source = None if given in files.STANDARD_INPUT else Path(given)
+    if output in files.STANDARD_OUTPUT or (output is None and source is None):
         return Job(source, None)
-    if output is None:
-        return Job(source, _renamed(Path(given), suffixes, suffix))
-    target = Path(output)
-    if target.is_dir() or _names_folder(output):
-        if source is None:
-            raise UsageError(f"standard input has no name to use in {output}; give -o a file name")
-        return Job(source, target / _renamed(Path(source.name), suffixes, suffix))
-    if not target.parent.is_dir():
-        raise UsageError(f"-o {output}: the folder {target.parent} does not exist")
-    return Job(source, target)
+    has_name = source is not None and not files.is_open_file(source)
+    if output is None or _is_folder(Path(output)) or _names_folder(output):
+        if source is None or not has_name:
+            where = "" if output is None else f" in {output}"
+            raise UsageError(f"{given} has no name to use{where}; give -o a file name")
+        if output is None:
+            return Job(source, naming.output(source))
+        return Job(source, Path(output) / naming.output(Path(source.name)))
+    folder = Path(output).parent
+    if not _is_folder(folder):
+        raise UsageError(f"-o {output}: the folder {folder} does not exist")
+    return Job(source, Path(output))
 
 
 def _folder(output: str | None) -> Path | None:
     if output is None:
         return None
-    if output == STANDARD_STREAM:
+    if output in files.STANDARD_OUTPUT:
         raise UsageError("standard output takes one file; give -o a folder for several")
     folder = Path(output)
-    if folder.is_file() or (folder.suffix and not folder.is_dir() and not _names_folder(output)):
+    is_new = not os.path.lexists(folder) and (not folder.suffix or _names_folder(output))
+    if not is_new and not _is_folder(folder):
         raise UsageError(f"-o {output} must be a folder for several inputs (a new one ends in /)")
     return folder
 
@@ -88,60 +126,106 @@ def _names_folder(path: str) -> bool:
     return path.endswith(("/", os.sep))
 
 
-def _renamed(path: Path, suffixes: frozenset[str], suffix: str) -> Path:
-    """photo.png -> photo.stf, but trip.2024 -> trip.2024.stf: only a known suffix is replaced."""
-    known = path.suffix.lower() in suffixes
-    return path.with_suffix(suffix) if known else path.with_name(path.name + suffix)
-
-
-def _sources(given: str, recursive: bool, suffixes: frozenset[str]) -> Iterator[tuple[Path, Path]]:
-    """The files that one argument names, each with the folder that output paths mirror."""
-    if given == STANDARD_STREAM:
-        raise UsageError("standard input (-) cannot be mixed with other inputs")
-    path = Path(given)
-    if not path.is_dir():
-        yield path.parent, path
-        return
-    if not recursive:
-        raise UsageError(f"{given} is a folder; add -r to take the files in it")
-    for folder, folders, names in os.walk(path, onerror=_unreadable):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
-                yield path, Path(folder, name)
-
-
-def _unreadable(error: OSError) -> None:
-    raise StfError(f"cannot list the folder {error.filename}: {error.strerror}") from error
-
-
-def _distinct(jobs: list[Job]) -> list[Job]:
-    """Drop jobs given twice; refuse two jobs with one output, or an output that is an input."""
-    sources = {_identity(job.source) for job in jobs}
-    distinct: dict[str, Job] = {}
-    for job in jobs:
-        if job.target is None:
-            return jobs  # standard output: the only job
-        if job.target.exists() and _identity(job.target) in sources:
-            raise UsageError(
-                f"{job.target} would be the output for {job.input} but is an input; use another -o"
-            )
-        place = os.path.normcase(job.target.resolve())
-        other = distinct.setdefault(place, job)
-        if _identity(other.source) != _identity(job.source):
-            raise UsageError(
-                f"{other.input} and {job.input} would both become {job.target}; "
-                "rename one or code them apart"
-            )
-    return list(distinct.values())
-
-
-def _identity(path: Path | None) -> object:
-    """Equal for two paths that lead to the same file, through links of either kind too."""
-    if path is None:
-        return None
+def _is_folder(path: Path) -> bool:
+    """False, and no error, for what lies in a locked folder or has too long a name."""
     try:
-        status = path.stat()
+        return path.is_dir()
     except OSError:
-        return os.path.normcase(path.absolute())
-    return status.st_dev, status.st_ino
+        return False
+
+
+class _Search:
+    """Finds the files to code, and keeps what it cannot take."""
+
+    def __init__(self, folder: Path | None, naming: Naming) -> None:
+        self.folder = folder  # outputs mirror their sources below it
+        self.naming = naming
+        self.jobs: list[Job] = []
+        self.refused: list[Result] = []
+        self.left_out: list[Path] = []
+        self.linked_folders: list[Path] = []
+
+    def take(self, root: Path, source: Path) -> None:
+        place = (self.folder or root) / source.relative_to(root)
+        self.jobs.append(Job(source, self.naming.output(place)))
+
+    def refuse(self, path: Path, error: StfError) -> None:
+        self.refused.append(Result(Job(path, self.folder or path), failure=explain(error)))
+
+    def walk(self, root: Path) -> None:
+        """The files below `root` in the order of their names, those of a folder before its folders.
+
+        Hidden files and folders are left out, and links to folders are not followed.
+        """
+        folders = [root]
+        while folders:
+            folder = folders.pop()
+            try:
+                with os.scandir(folder) as found:
+                    entries = sorted(found, key=lambda entry: entry.name)
+            except OSError as error:
+                self.refuse(folder, StfError(f"cannot list the folder: {error.strerror}"))
+                continue
+            below = [Path(entry) for entry in entries if self._is_folder_to_walk(entry, root)]
+            folders += reversed(below)
+
+    def _is_folder_to_walk(self, entry: os.DirEntry[str], root: Path) -> bool:
+        """Whether an entry is a folder to walk. A file is taken, refused or left out here."""
+        path, is_hidden = Path(entry), entry.name.startswith(".")
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError as error:  # a link to itself, for instance
+            if not is_hidden:
+                self.refuse(path, StfError(f"cannot be read: {error.strerror}"))
+            return False
+        if is_folder:
+            if not is_hidden and entry.is_symlink():
+                self.linked_folders.append(path)
+            return not is_hidden and not entry.is_symlink()
+        if is_hidden or not self.naming.knows(path):
+            self.left_out.append(path)
+        elif is_file or not path.exists():  # reading a broken link is an error of its own
+            self.take(root, path)
+        else:
+            self.refuse(path, StfError("is a pipe, a socket or a device; name it to read it"))
+        return False
+
+
+def _without_clashes(jobs: Iterable[Job], naming: Naming) -> tuple[list[Job], list[Result]]:
+    """Drop jobs given twice; refuse jobs with one output, and outputs that are inputs.
+
+    None of the jobs with one output is coded: the output may exist, made of any of them.
+    """
+    jobs = list(jobs)
+    sources: set[object] = {job.source and files.identity(job.source) for job in jobs}
+    groups: dict[str | None, dict[object, Job]] = {}
+    for job in jobs:
+        place = None if job.output is None else os.path.normcase(os.path.realpath(job.output))
+        source = job.source and files.identity(job.source)
+        groups.setdefault(place, {}).setdefault(source, job)
+    distinct: list[Job] = []
+    refused: list[Result] = []
+    for group in groups.values():
+        for job in group.values():
+            others = [other for other in group.values() if other is not job]
+            if others:
+                text = _clash(job, others, naming)
+            elif _is_among(job.output, sources):
+                text = f"its output would be {job.output_name}, which is an input; use another -o"
+            else:
+                distinct.append(job)
+                continue
+            refused.append(Result(job, failure=explain(UsageError(text))))
+    return distinct, refused
+
+
+def _is_among(path: Path | None, identities: set[object]) -> bool:
+    return path is not None and os.path.lexists(path) and files.identity(path) in identities
+
+
+def _clash(job: Job, others: list[Job], naming: Naming) -> str:
+    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    names = {Path(either.input_name).name for either in (job, *others)}
+    can_keep = not naming.keep_suffix and len(names) == len(others) + 1
+    advice = "--keep-suffix keeps them apart" if can_keep else "rename it or give it another -o"
+    return f"would become {job.output_name}, as would {others[0].input_name}{more}; {advice}"

@@ -7,16 +7,16 @@ import sys
 from types import TracebackType
 from typing import Any
 
-import click
-
 from stfcodec.batch import Report, Result
 from stfcodec.cli import messages
+from stfcodec.errors import StfError, printable
 
 
 class Progress:
     """Shows results as they come in, and the summary of `report` at the end.
 
-    The bar appears only for several files and only on a terminal.
+    The bar appears only for several files and only on a terminal. Where records cannot be written
+    on, coding continues, and leaving the context raises the error.
     """
 
     def __init__(self, report: Report, total: int, *, as_json: bool, quiet: bool) -> None:
@@ -24,7 +24,8 @@ class Progress:
         self.as_json = as_json
         self.quiet = quiet
         self.bar: Any = None
-        if not (report.single or quiet) and sys.stderr.isatty():
+        self.lost: Exception | None = None  # why records can be written no more
+        if not (report.single or quiet) and sys.stderr and sys.stderr.isatty():
             from tqdm import tqdm
 
             self.bar = tqdm(total=total, unit="file", file=sys.stderr, dynamic_ncols=True)
@@ -41,7 +42,9 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
         if error is None and not (self.report.single or self.quiet):
-            click.echo(f"stfcodec: {self.report.summary}", err=True)
+            messages.say(f"stfcodec: {self.report.summary}")
+        if error is None and self.lost is not None:
+            raise self.lost
 
     def show(self, result: Result) -> None:
         if self.bar is None:
@@ -54,19 +57,22 @@ class Progress:
         self.bar.update()
 
     def _print(self, result: Result) -> None:
-        if self.as_json:
-            click.echo(json.dumps(result.to_json()))
+        if self.as_json and self.lost is None:
+            try:
+                messages.result(json.dumps(result.to_json()))
+            except (StfError, BrokenPipeError) as error:
+                self.lost = error
         if result.failure is not None:
-            messages.fail(result.job.input, result.failure)
+            messages.fail(result.job.input_name, result.failure)
         elif not self.quiet:
             for note in result.notes:
-                messages.warn(result.job.input, note)
+                messages.warn(result.job.input_name, note)
             if self.report.single and not self.as_json:
-                click.echo(messages.printable(_describe(result)), err=True)
+                messages.say(printable(_describe(result)))
 
 
 def _describe(result: Result) -> str:
-    line = " -> ".join(map(click.format_filename, (result.job.input, result.job.output)))
+    line = f"{result.job.input_name} -> {result.job.output_name}"
     info = result.info
     if info is None:
         return f"{line}: skipped, exists already"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from stfcodec.cli import messages
 from stfcodec.errors import UsageError
 from stfcodec.models import registry
 
@@ -44,5 +45,5 @@ def command(checkpoint: Path, data: Path, output: Path, model: str, limit: int, 
     qualities = registry.WHOLE_QUALITIES if info.variable_rate else [1]
     cost = summary(*curves(network, pictures, qualities))
     weights.save(network, output)
-    click.echo(f"{output}: {cost}, on {len(pictures)} other crops", err=True)
+    messages.say(f"{output}: {cost}, on {len(pictures)} other crops")
     return 0

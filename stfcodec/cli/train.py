@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from stfcodec.cli import messages
 from stfcodec.errors import UsageError
 from stfcodec.models import registry
 
@@ -54,8 +55,6 @@ def command(data: Path, out: Path, start: Path | None, threads: int | None, **op
     OUT receives last.pt (checkpoint), trunk.pt (before the decay; a later run goes on from it with
     --start), log.csv, and at the end the weights. The same command run again resumes.
     """
-    import signal
-
     import torch
 
     from stfcodec.allocator import keep_freed_memory
@@ -71,9 +70,7 @@ def command(data: Path, out: Path, start: Path | None, threads: int | None, **op
     # times as long. Threads inherit this, so it comes before the first of them.
     torch.set_flush_denormal(True)
     keep_freed_memory()
-    # What stops a program in the background stops it as Ctrl-C does: after saving.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = Settings(data=str(data), **options)
     trainer = Trainer(settings, out, start)
-    run_training(trainer, report=lambda line: click.echo(line, err=True))
+    run_training(trainer, report=messages.say)
     return 0

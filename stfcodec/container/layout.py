@@ -19,7 +19,7 @@ FINGERPRINT_BYTES = 4
 PIXEL_FORMATS = ((1, 8), (3, 8))
 """(channels, bits per channel) by pixel format code."""
 
-METADATA_CHUNKS = {"iccp": "icc", "exif": "exif", "xmpm": "xmp"}
+METADATA_CHUNKS = {"iccp": "icc", "exif": "exif", "xmpm": "xmp", "iptc": "iptc"}
 """The field of `Stream` that each type of metadata chunk holds."""
 
 KNOWN_CHUNKS = frozenset({"HEAD", "DATA", "alph", *METADATA_CHUNKS})
@@ -72,6 +72,7 @@ class Stream:
     exif: bytes | None = None
     xmp: bytes | None = None
     alpha: bytes | None = None  # a PNG file of mode L
+    iptc: bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,8 @@ def check_signature(data: Buffer) -> None:
     start = bytes(data[: len(SIGNATURE)])
     if start == SIGNATURE:
         return
+    if not start:
+        raise StreamError("the file is empty")
     if SIGNATURE.startswith(start):
         raise StreamError(f"truncated: only {len(start)} bytes")
     if start[1:4] == SIGNATURE[1:4]:

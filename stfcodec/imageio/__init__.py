@@ -1,29 +1,41 @@
 """Pictures from and to files in the usual formats. Nothing is lost silently.
 
 A `Picture` holds 8-bit RGB planes (equal ones for grey), an optional alpha plane, and ICC, EXIF and
-XMP blocks. `Picture.notes` has a line for each thing that was changed or left out. What cannot be
-represented is refused with an ImageError. Resolution is kept only where it is part of EXIF.
+XMP and IPTC blocks. `Picture.notes` has a line for each thing that was changed or left out. What
+cannot be represented is refused with an ImageError.
 
 * `picture`: the class `Picture`, and its conversion to a Pillow image.
 * `read`, `write`: `Picture` from a source and into a file.
 * `alpha`: the alpha plane of a stream, a PNG.
+* `hidden`: fills what alpha hides, before coding. `background`: puts a picture on a colour.
+* `strip`: leaves metadata out.
 
 Parts of reading and writing:
 
 * `sources`: from whatever a caller passes to an open Pillow image.
 * `pillow`: opens files with Pillow, under this package's limits and errors.
 * `modes`: Pillow's pixel modes to 8-bit grey or RGB.
-* `metadata`: ICC, EXIF and XMP blocks, orientation.
+* `metadata`: ICC, EXIF, XMP and IPTC blocks, orientation. `blocks`: what the readers of single
+  formats find of them: `jpeg_metadata`, `png_profiles`, `tiff_metadata`, `boxes`, `gif`, `webp`.
+* `exif`, `xmp`, `iptc`, `resolution`: what such blocks say. `directories`, `xml_tree` and
+  `extended_xmp`: the structures that they have.
+* `encoders`: files with their blocks; `tiff_write`: that of TIFF.
 * `colour`: colour descriptions other than ICC profiles; `icc` makes profiles of them.
-* `png`, `tiff`, `jpeg2000`, `avif`, `bmp`: what Pillow ignores or misreads in these formats.
+* `profiles`: ICC profiles that suit the pixels.
+* `png`, `jpeg`, `tiff`, `jpeg2000`, `avif`, `bmp`: what Pillow ignores or misreads in these
+  formats.
 """
 
 from __future__ import annotations
 
 from stfcodec.imageio.alpha import decode_alpha, encode_alpha
+from stfcodec.imageio.background import on_background, parse_colour
+from stfcodec.imageio.colours.profiles import with_fitted_profile
+from stfcodec.imageio.hidden import without_hidden_colours
 from stfcodec.imageio.picture import Picture, to_image
 from stfcodec.imageio.read import read_picture
 from stfcodec.imageio.sources import Source
+from stfcodec.imageio.strip import without_metadata
 from stfcodec.imageio.write import output_format, write_picture
 
 __all__ = [
@@ -31,8 +43,13 @@ __all__ = [
     "Source",
     "decode_alpha",
     "encode_alpha",
+    "on_background",
     "output_format",
+    "parse_colour",
     "read_picture",
     "to_image",
+    "with_fitted_profile",
+    "without_hidden_colours",
+    "without_metadata",
     "write_picture",
 ]

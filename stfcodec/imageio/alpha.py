@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from stfcodec.errors import ImageError, StreamError
-from stfcodec.imageio import png
+from stfcodec.imageio.by_format import png
 from stfcodec.imageio.pillow import errors_as_image_errors, open_image
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageFile, TiffImagePlugin
 
 from stfcodec.errors import ImageError
-from stfcodec.imageio import jpeg2000
+from stfcodec.imageio.by_format import jpeg2000
 
 TARGET_MODES = {
     **{"1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA"},

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from stfcodec.imageio import metadata
+from stfcodec.imageio.metadata import exif
+from stfcodec.imageio.metadata.directories import DirectoryError
+from stfcodec.imageio.metadata.resolution import INCH, NO_UNIT
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,11 +25,14 @@ class Picture:
     icc: bytes | None = None
     """ICC profile; None stands for sRGB."""
     exif: bytes | None = None
-    """EXIF block. It begins with its TIFF header and has no orientation."""
+    """EXIF block. It begins with its TIFF header and has no orientation. Its resolution is the
+    picture's."""
     xmp: bytes | None = None
     """XMP packet."""
     notes: tuple[str, ...] = ()
     """One line for each thing that reading changed or left out."""
+    iptc: bytes | None = None
+    """IPTC record."""
 
 
 def to_image(picture: Picture) -> Image.Image:
@@ -43,5 +48,19 @@ def to_image(picture: Picture) -> Image.Image:
     image = Image.fromarray(pixels)
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
-    image.info.update(metadata.info_blocks(picture.icc, picture.exif, picture.xmp))
+    block = picture.exif and exif.PREFIX + picture.exif
+    inches = _dots_per_inch(picture.exif) if picture.exif else None
+    found = {"icc_profile": picture.icc, "exif": block, "xmp": picture.xmp, "dpi": inches}
+    image.info.update({name: value for name, value in found.items() if value})
     return image
+
+
+def _dots_per_inch(block: bytes) -> tuple[float, float] | None:
+    try:
+        stated = exif.resolution(block)
+    except DirectoryError:  # a Picture may be hand-made
+        return None
+    if stated is None or stated.unit == NO_UNIT:
+        return None
+    across, down = stated.per(INCH)
+    return float(across), float(down)

@@ -28,7 +28,7 @@ from PIL import (  # importing registers the formats, which two threads must not
 
 from stfcodec.errors import ImageError
 from stfcodec.formats import READABLE
-from stfcodec.imageio.tiff import TiffReader
+from stfcodec.imageio.by_format.tiff import TiffReader
 
 
 def open_image(fp: BinaryIO, formats: Sequence[str] = tuple(READABLE)) -> ImageFile.ImageFile:

@@ -8,7 +8,10 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from stfcodec.errors import ImageError
-from stfcodec.imageio import colour, jpeg2000, metadata, modes
+from stfcodec.imageio import modes
+from stfcodec.imageio.by_format import avif, jpeg2000, tiff
+from stfcodec.imageio.colours import descriptions, profiles
+from stfcodec.imageio.metadata import reading
 from stfcodec.imageio.picture import Picture
 from stfcodec.imageio.pillow import errors_as_image_errors, undecoded_file
 from stfcodec.imageio.sources import Source, open_source
@@ -32,28 +35,38 @@ def read_picture(source: Source, limits: Limits = DEFAULT_LIMITS) -> Picture:
         stack.enter_context(errors_as_image_errors())
         image = open_source(source, limits, stack, notes)
         _check_header(image, limits, notes)
-        # The file's depth, modes and colour description are lost once the pixels are decoded.
+        # The file's depth, modes, crop and colour description are lost once pixels are decoded.
         bits, is_grey_with_alpha = modes.bits_per_channel(image), modes.is_grey_with_alpha(image)
-        description = colour.description_in(image)
+        file = undecoded_file(image) if image.format == "AVIF" else None
+        crop = avif.crop(file, image.size, notes) if file else None
+        description = descriptions.description_in(image)
+        found = reading.blocks_in(image, limits.metadata)
         if ImageFile.LOAD_TRUNCATED_IMAGES and undecoded_file(image):
             notes.append(_LOADS_TRUNCATED)
         image.load()
         profile = description.profile if description else None
-        blocks = metadata.read_metadata(image, limits.metadata, notes, profile)
+        size = (crop[2] - crop[0], crop[3] - crop[1]) if crop else image.size
+        blocks = reading.read_metadata(image, found, size, limits.metadata, notes, profile)
         image = modes.to_8_bits(image, bits, notes)
         if is_grey_with_alpha:
             image = image.convert("LA")
+        if crop is not None:
+            image = image.crop(crop)
         if blocks.transpose is not None:
             image = image.transpose(blocks.transpose)
         planes = np.array(image).reshape(image.height, image.width, -1)
     gray, has_alpha = image.mode in ("L", "LA"), image.mode in ("LA", "RGBA")
+    if has_alpha and not planes[..., -1].any():
+        notes.append("transparent everywhere: nothing of it can be seen, colours are not kept")
+    icc = descriptions.profile_for(description, blocks.icc, gray, notes)
     return Picture(
         pixels=planes[..., :1].repeat(3, axis=2) if gray else np.ascontiguousarray(planes[..., :3]),
         gray=gray,
         alpha=np.ascontiguousarray(planes[..., -1]) if has_alpha else None,
-        icc=colour.profile_for(description, blocks.icc, gray, notes),
+        icc=profiles.fitted(icc, gray, notes),
         exif=blocks.exif,
         xmp=blocks.xmp,
+        iptc=blocks.iptc,
         notes=tuple(notes),
     )
 
@@ -71,6 +84,8 @@ def _check_header(image: Image.Image, limits: Limits, notes: list[str]) -> None:
     frames = getattr(image, "n_frames", 1)
     if image.format == "MPO":  # a camera's photograph, followed by previews or a second view
         notes.append(f"first of the {frames} pictures in a multi-picture JPEG taken")
+    elif frames > 1 and image.format == "TIFF" and file and tiff.pages(file) <= 1:
+        notes.append(f"not carried: {frames - 1} reduced copies or masks in the TIFF")
     elif frames > 1:
         kind = "pages" if image.format == "TIFF" else "frames"
         raise ImageError(f"holds {frames} {kind}: extract one, only still pictures are coded")

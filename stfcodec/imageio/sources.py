@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from stfcodec.errors import ImageError
-from stfcodec.imageio import png, tiff
+from stfcodec.imageio.by_format import jpeg, png, tiff
 from stfcodec.imageio.pillow import open_image
 from stfcodec.limits import Limits
 
@@ -46,8 +46,12 @@ def open_source(source: Source, limits: Limits, stack: ExitStack, notes: list[st
             raise ImageError(_RAW.format(camera))
     if head.startswith(tiff.MAGIC):
         tiff.check_readable(fp, notes)
+    if head.startswith(jpeg.MAGIC):
+        jpeg.check_kind(fp)
     if not head.startswith(png.MAGIC):
         return stack.enter_context(open_image(fp))
+    if head[12:] == b"CgBI":
+        raise ImageError("PNG of Apple's own kind (CgBI), made for iOS: convert it to PNG first")
     fp, blocks = png.without_large_chunks(fp, limits.metadata, notes)
     image = stack.enter_context(open_image(fp, ["PNG"]))
     image.info.update(blocks)

@@ -21,6 +21,8 @@ WHOLE_QUALITIES = tuple(range(1, len(LAMBDAS) + 1))
 DEFAULT_MODEL = "wacnn-lite"
 DEFAULT_QUALITY = 3.0
 MAX_EFFORT = 100
+DEVICES = ("auto", "cpu", "cuda")
+"""Where the transforms may run."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,13 @@ def check_stored_quality(quality: float, info: ModelInfo) -> float:
         return check_quality(quality, info)
     except UsageError as error:
         raise StreamError(f"damaged: {error}") from None
+
+
+def check_device(device: str) -> str:
+    """`device` itself. Raises UsageError unless it is one of `DEVICES`."""
+    if device not in DEVICES:
+        raise UsageError(f"unknown device {device!r}; choose {', '.join(DEVICES)}")
+    return device
 
 
 def check_effort(effort: int) -> int:

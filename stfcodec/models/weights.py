@@ -18,7 +18,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from stfcodec.errors import WeightsError
+from stfcodec.errors import WeightsError, one_line
 from stfcodec.files import write_bytes
 from stfcodec.models import locate
 from stfcodec.models.base import CompressionModel
@@ -147,7 +147,7 @@ def load(info: ModelInfo, path: Path, coding: bool = False) -> CompressionModel:
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise WeightsError(f"{path}: not weights of {info.name} ({_first_line(error)})") from None
+        raise WeightsError(f"{path}: not weights of {info.name} ({one_line(error)})") from None
     trained = {k for k, _ in model.named_parameters() if k.split(".")[0] not in replaced}
     needed = [k for k in missing if k in trained or k.startswith(_INTEGER)]
     if needed or unexpected:
@@ -234,7 +234,7 @@ def _parse(path: Path, data: bytes) -> dict[str, Tensor]:
             state.pop("n_averaged", None)
         return {_published_name(k): _plain(v) for k, v in state.items() if isinstance(v, Tensor)}
     except Exception as error:  # unpickling garbage raises almost anything
-        raise WeightsError(f"{path}: damaged weights file ({_first_line(error)})") from None
+        raise WeightsError(f"{path}: damaged weights file ({one_line(error)})") from None
 
 
 def _plain(t: Tensor) -> Tensor:
@@ -248,7 +248,3 @@ def _published_name(key: str) -> str:
     compressai versions."""
     key = key.removeprefix("module.")
     return _RENAMED.sub(lambda m: f"{m[1]}{_ORIGINAL[m[2]]}{m[3]}", key)
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stfcodec.errors import WeightsError
+from stfcodec.errors import WeightsError, one_line
 from stfcodec.models import weights
 from stfcodec.models.base import CompressionModel
 from stfcodec.models.blocks import Convolution, unshuffle
@@ -93,8 +93,7 @@ def _trained_parameters(info: ModelInfo, path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)["model"]
         return {k: v for k, v in state.items() if isinstance(v, Tensor)}
     except Exception as error:  # unpickling garbage raises almost anything
-        reason = " ".join(str(error).split())[:160]
-        raise WeightsError(f"{path}: not a training checkpoint ({reason})") from None
+        raise WeightsError(f"{path}: not a training checkpoint ({one_line(error)})") from None
 
 
 def _he_initialise(layer: nn.Module) -> None:

@@ -28,11 +28,11 @@ def hostile(rng: random.Random) -> bytes:
     generator = torch.Generator().manual_seed(rng.getrandbits(32))
     latents = torch.zeros(1, info.widths.latents, -(-height // 64) * 4, -(-width // 64) * 4)
     z, passes = model.symbols_and_passes(latents, quality)
-    targets = (
+    chosen = (
         drawn(z, generator, rng).round(),
-        [drawn(target, generator, rng) for target in passes],
+        [drawn(coded, generator, rng) for coded in passes],
     )
-    with patch.object(model, "targets", lambda *_: targets):
+    with patch.object(model, "symbols_and_passes", lambda *_: chosen):
         coded = model.compress(latents, quality)
     channels = rng.choice((1, 3))
     header = Header(width, height, channels, 8, info.id, model.fingerprint, quality)

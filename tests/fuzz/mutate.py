@@ -19,7 +19,7 @@ SIDES = (
 )
 MODELS = (0, 1, 2, 3, 4, 5, 6, 7, 127, 128, 65535, 65536, (1 << 32) - 1)
 QUALITIES = (0, 999, 1000, 1001, 1500, 3999, 5999, 6000, 6001, 8191)
-METADATA = (b"iccp", b"exif", b"xmpm")
+METADATA = (b"iccp", b"exif", b"xmpm", b"iptc")
 
 
 def mutated(seeds: Sequence[bytes], rng: Rng) -> bytes:

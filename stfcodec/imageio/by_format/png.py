@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import IO, BinaryIO
 
 from PIL import PngImagePlugin
 
 from stfcodec.errors import ImageError
+from stfcodec.imageio.by_format import png_profiles
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
+_HEADER_BYTES = 13  # of the chunk IHDR
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 _PILLOW_NAMES = {b"iCCP": "icc_profile", _XMP_KEYWORD: "xmp"}
@@ -66,6 +69,23 @@ def cicp(fp: IO[bytes]) -> bytes | None:
     return None
 
 
+def has_credentials(fp: IO[bytes]) -> bool:
+    """Whether there is a caBX chunk of C2PA before the pixels. The position is restored."""
+    position = fp.tell()
+    try:
+        names = (name for name, _, _ in chunks(fp))
+        return any(name == b"caBX" for name in takewhile(lambda name: name != b"IDAT", names))
+    finally:
+        fp.seek(position)
+
+
+def with_chunk(data: memoryview, name: bytes, content: bytes) -> list[bytes | memoryview]:
+    """The parts of a PNG file with a further chunk behind its header."""
+    begin = len(MAGIC) + 12 + _HEADER_BYTES
+    crc = zlib.crc32(name + content).to_bytes(4, "big")
+    return [data[:begin], len(content).to_bytes(4, "big") + name + content + crc, data[begin:]]
+
+
 def without_large_chunks(
     fp: BinaryIO, limit: int, notes: list[str]
 ) -> tuple[BinaryIO, dict[str, bytes]]:
@@ -91,7 +111,7 @@ def without_large_chunks(
             remaining -= size if name in _TEXT_CHUNKS else 0
             continue
         removed.append((at - 8, at + length + 4))
-        kind = _PILLOW_NAMES.get(name if name == b"iCCP" else keyword)
+        kind = _pillow_name(name, keyword)
         if is_compressed and kind:
             body = _inflated(body, limit)
         if length <= limit and kind and 0 < len(body) <= limit:
@@ -104,6 +124,13 @@ def without_large_chunks(
         fp.seek(0)
         return fp, {}
     return _without(fp, removed), blocks
+
+
+def _pillow_name(name: bytes, keyword: bytes) -> str | None:
+    """The name in `Image.info` of the block in a chunk; None if the chunk is no block."""
+    if keyword.startswith(png_profiles.KEYWORD.encode()):
+        return keyword.decode("latin-1")
+    return _PILLOW_NAMES.get(name if name == b"iCCP" else keyword)
 
 
 def _parts(name: bytes, data: bytes) -> tuple[bytes, bytes, bool]:

@@ -12,12 +12,13 @@ from typing import IO
 from PIL import Image
 
 from stfcodec.errors import ImageError
-from stfcodec.imageio import bmp, icc, jpeg2000, png
-from stfcodec.imageio.avif import nclx
+from stfcodec.imageio.by_format import bmp, jpeg2000, png
+from stfcodec.imageio.by_format.avif import nclx
+from stfcodec.imageio.colours import icc
 from stfcodec.imageio.pillow import undecoded_file
 
 _D65, _C = (0.3127, 0.3290), (0.310, 0.316)
-_SRGB = (*_D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
+_SRGB = icc.SRGB_COLOURS
 _P3 = (0.680, 0.320, 0.265, 0.690, 0.150, 0.060)
 _SMPTE = ("SMPTE C", (*_D65, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070))
 _PRIMARIES: dict[int, tuple[str, icc.Chromaticities]] = {

@@ -12,6 +12,8 @@ Chromaticities = tuple[float, ...]
 SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 """Parameters g, a, b, c, d of a parametric curve: (a·x + b)^g from d on, c·x below it."""
 
+SRGB_COLOURS: Chromaticities = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
+
 _D50 = (0.9642, 1.0, 0.8249)
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
@@ -25,9 +27,14 @@ def make_profile(name: str, colours: Chromaticities, curve: tuple[float, ...], g
     name: the description in the profile. curve: one exponent, or parameters as `SRGB_CURVE`. Raises
     ValueError if the primaries do not span a triangle around the white point.
     """
-    matrix, adaptation = _matrices(colours)
     function = 0 if len(curve) == 1 else 3
     tone_curve = b"para" + struct.pack(">IHH", 0, function, 0) + _s15fixed16(*curve)
+    return with_tone_curve(name, colours, tone_curve, gray)
+
+
+def with_tone_curve(name: str, colours: Chromaticities, tone_curve: bytes, gray: bool) -> bytes:
+    """As `make_profile`, with the curve as the data of a tag of type `curv` or `para`."""
+    matrix, adaptation = _matrices(colours)
     tags = {
         b"desc": _text(name),
         b"cprt": _text("No copyright, use freely"),

@@ -5,17 +5,15 @@ Reference: ISO/IEC 15444-1 (codestream in annex A, JP2 boxes in annex I).
 
 from __future__ import annotations
 
-import os
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
 from stfcodec.errors import ImageError
+from stfcodec.imageio.by_format.boxes import boxes, file_size
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
 _TILE_PART, _END_OF_CODESTREAM = 0xFF90, 0xFFD9  # markers SOT and EOC
-_MAX_BOXES = 1000  # read on one level
 _MAX_MARKERS = 1 << 18  # of the main header and the tile-parts
 _MAX_SIZ_BYTES = 38 + 3 * 64  # of a picture with 64 channels
 _ENUMERATED, _RESTRICTED_ICC, _ANY_ICC = 1, 2, 3
@@ -71,10 +69,10 @@ def colour_description(fp: IO[bytes]) -> int | bytes | None:
     """
     position, found = fp.tell(), None
     try:
-        for name, begin, end in _boxes(fp, 0, _file_size(fp)):
+        for name, begin, end in boxes(fp, 0, file_size(fp)):
             if name == b"jp2c":
                 break
-            for inner, inner_begin, inner_end in _boxes(fp, begin, end) if name == b"jp2h" else ():
+            for inner, inner_begin, inner_end in boxes(fp, begin, end) if name == b"jp2h" else ():
                 fp.seek(inner_begin)
                 method = fp.read(3)[:1]
                 content_size = inner_end - inner_begin - 3
@@ -93,34 +91,11 @@ def colour_description(fp: IO[bytes]) -> int | bytes | None:
 
 def _codestream_offset(fp: IO[bytes]) -> int:
     """Offset of the codestream, which is either the whole file or in a box `jp2c`."""
-    end = _file_size(fp)
+    end = file_size(fp)
     fp.seek(0)
     if fp.read(4) == _CODESTREAM:
         return 0
-    return next((begin for name, begin, _ in _boxes(fp, 0, end) if name == b"jp2c"), end)
-
-
-def _file_size(fp: IO[bytes]) -> int:
-    fp.seek(0, os.SEEK_END)
-    return fp.tell()
-
-
-def _boxes(fp: IO[bytes], offset: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Of each box between two offsets: its name, and where its content begins and ends."""
-    for _ in range(_MAX_BOXES):
-        fp.seek(offset)
-        head = fp.read(16)
-        if offset + 8 > end or len(head) < 8:
-            return
-        size, name = struct.unpack_from(">I4s", head)
-        header_size = 8
-        if size == 1 and len(head) == 16:
-            (size,), header_size = struct.unpack_from(">Q", head, 8), 16
-        size = size or end - offset
-        if size < header_size:
-            return
-        yield name, offset + header_size, min(offset + size, end)
-        offset = min(offset + size, end)
+    return next((begin for name, begin, _ in boxes(fp, 0, end) if name == b"jp2c"), end)
 
 
 def _size(fp: IO[bytes], codestream: int) -> _Size:
@@ -143,7 +118,7 @@ def _size(fp: IO[bytes], codestream: int) -> _Size:
 
 def _complete_tiles(fp: IO[bytes], codestream: int, tiles: int) -> int:
     """How many of the tiles have as many tile-parts as their headers say."""
-    end = _file_size(fp)
+    end = file_size(fp)
     found_parts: dict[int, int] = {}
     expected_parts: dict[int, int] = {}
     offset = codestream + 2

@@ -1,12 +1,14 @@
-"""The colour description in the boxes of an AVIF file (ISO/IEC 14496-12, 23008-12).
+"""The colour description and the crop in the boxes of an AVIF file (ISO/IEC 14496-12, 23008-12).
 
-Pillow does not expose it.
+Pillow exposes neither. It does tell of the rotation (irot) and the mirroring (imir), as an EXIF
+orientation that replaces the one in the file.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import IO
 
 _MAX_BOXES = 1000  # read on one level
@@ -18,11 +20,55 @@ def nclx(fp: IO[bytes]) -> tuple[int, int] | None:
 
     None if the file has none or cannot be parsed. The position in the file is restored.
     """
+    for name, content in _primary_properties(fp):
+        if name == b"colr" and content[:4] == b"nclx" and len(content) >= 8:
+            primaries, transfer = struct.unpack_from(">HH", content, 4)
+            return primaries, transfer
+    return None
+
+
+def crop(
+    fp: IO[bytes], size: tuple[int, int], notes: list[str]
+) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom of what is to be shown of the stored pixels (box `clap`).
+
+    size: width and height of the stored pixels. The crop comes before the rotation; None stands for
+    all pixels. A box that asks for parts of pixels, or for more than there are, is added to
+    `notes`. The position in the file is restored.
+    """
+    for name, content in _primary_properties(fp):
+        if name == b"clap" and len(content) >= 32:
+            across = _span(size[0], *struct.unpack(">IIiI", content[:8] + content[16:24]))
+            down = _span(size[1], *struct.unpack(">IIiI", content[8:16] + content[24:32]))
+            if across and down:
+                return across[0], down[0], across[1], down[1]
+            notes.append("crop (clap) of the AVIF makes no sense and is not applied")
+    return None
+
+
+def _span(
+    full: int, size_over: int, size_under: int, offset_over: int, offset_under: int
+) -> tuple[int, int] | None:
+    """Where a crop begins and ends along one side of `full` pixels; None if it makes no sense.
+
+    The size, and the offset of the crop's centre from the picture's, are given as fractions.
+    """
+    if not size_under or not offset_under:
+        return None
+    size, offset = Fraction(size_over, size_under), Fraction(offset_over, offset_under)
+    begin = offset + (full - size) / 2
+    if size.denominator != 1 or begin.denominator != 1:
+        return None
+    return (int(begin), int(begin + size)) if 0 <= begin < begin + size <= full else None
+
+
+def _primary_properties(fp: IO[bytes]) -> list[tuple[bytes, bytes]]:
+    """Name and content of each property of the primary item; empty if they cannot be parsed."""
     position = fp.tell()
     try:
-        return _nclx_of_primary_item(_meta_box(fp))
+        return _properties_in(_meta_box(fp))
     except (struct.error, IndexError, OverflowError):
-        return None
+        return []
     finally:
         fp.seek(position)
 
@@ -61,18 +107,14 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         offset += size
 
 
-def _nclx_of_primary_item(meta: bytes) -> tuple[int, int] | None:
+def _properties_in(meta: bytes) -> list[tuple[bytes, bytes]]:
     boxes = dict(_boxes(meta))
     item = boxes.get(b"pitm", b"")
     (primary,) = struct.unpack_from(">H" if item[:1] == b"\0" else ">I", item, 4)
     item_properties = dict(_boxes(boxes.get(b"iprp", b"")))
     properties = list(_boxes(item_properties.get(b"ipco", b"")))
-    for index in _property_indices(item_properties.get(b"ipma", b""), primary):
-        name, content = properties[index - 1] if index else (b"", b"")
-        if name == b"colr" and content[:4] == b"nclx":
-            primaries, transfer = struct.unpack_from(">HH", content, 4)
-            return primaries, transfer
-    return None
+    indices = _property_indices(item_properties.get(b"ipma", b""), primary)
+    return [properties[index - 1] for index in indices if index]
 
 
 def _property_indices(ipma: bytes, wanted: int) -> list[int]:

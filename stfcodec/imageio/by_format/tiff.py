@@ -5,23 +5,15 @@ Reference: TIFF revision 6.0 (Adobe, 1992).
 
 from __future__ import annotations
 
-import os
-import struct
-from dataclasses import dataclass
 from typing import IO
 
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from stfcodec.errors import ImageError
+from stfcodec.imageio.metadata.directories import DirectoryError, DirectoryReader, Entry
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MAX_DIRECTORIES = 32  # read of one file
-_MAX_ENTRIES = 4096  # of a directory, and values of an entry
-# By field type: bytes of a value.
-_VALUE_BYTES = dict.fromkeys((1, 2, 6, 7), 1) | {3: 2, 8: 2, 4: 4, 9: 4, 11: 4, 13: 4}
-_VALUE_BYTES |= dict.fromkeys((5, 10, 12, 16, 17, 18), 8)
-# By field type: unsigned integers as of `struct`.
-_FORMATS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _BLOCKS = {34675: "ICC profile", 700: "XMP"}
 
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
@@ -34,72 +26,18 @@ _TAGS_READ = (
     *(_PLANAR, _TILE_WIDTH, _SUBDIRECTORIES, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _SUBSAMPLING),
     _DNG_VERSION,
 )
+_REDUCED, _MASK = 1, 4  # bits of the subfile type
+_KINDS = {
+    **{0: "grey", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "Lab"},
+    **{9: "Lab (ICC)", 10: "Lab (ITU)", 32844: "LogL", 32845: "LogLuv"},
+}
+_ALPHA = (1, 2, 999)  # premultiplied, not so, and a mistake of Corel Draw that Pillow knows
 _SAMPLE_FORMATS = {2: "signed", 3: "floating-point", 4: "untyped", 5: "complex", 6: "complex"}
 
 _RAW = "raw photograph (camera sensor data): develop it to TIFF or PNG first"
 
 Tags = dict[int, tuple[int, ...]]
 """Tag to values."""
-
-
-@dataclass(frozen=True)
-class _DirectoryReader:
-    """Reads numbers and directories of one file, TIFF or BigTIFF."""
-
-    fp: IO[bytes]
-    order: str
-    """Byte order as of `struct`."""
-    is_big: bool
-
-    @property
-    def offset_format(self) -> str:
-        return "Q" if self.is_big else "I"
-
-    def directory(self, offset: int) -> tuple[Tags, int]:
-        """The values of the tags in `_TAGS_READ`, and the offset of the next directory.
-
-        Values that are unreadable or no unsigned integers are left out. For the tags in `_BLOCKS`
-        the value is the offset of the block's end.
-        """
-        count = self.number(offset, "Q" if self.is_big else "H")
-        first, entry_bytes, inline_bytes = (
-            (offset + 8, 20, 8) if self.is_big else (offset + 2, 12, 4)
-        )
-        tags: Tags = {}
-        for entry in range(first, first + entry_bytes * min(count, _MAX_ENTRIES), entry_bytes):
-            tag, field_type = self._numbers(entry, "HH")
-            if tag in _BLOCKS:
-                tags[tag] = (self._value_end(entry, field_type),)
-            if tag not in _TAGS_READ or field_type not in _FORMATS:
-                continue
-            values = self.number(entry + 4, self.offset_format)
-            if not 0 < values <= _MAX_ENTRIES:
-                continue
-            format = _FORMATS[field_type] * values
-            value_offset = entry + entry_bytes - inline_bytes
-            if struct.calcsize(self.order + format) > inline_bytes:
-                value_offset = self.number(value_offset, self.offset_format)
-            try:
-                tags[tag] = self._numbers(value_offset, format)
-            except (struct.error, OverflowError, ValueError):
-                continue
-        return tags, self.number(first + entry_bytes * count, self.offset_format)
-
-    def _value_end(self, entry: int, field_type: int) -> int:
-        """Offset of the end of an entry's value: 0 if it is inline, huge if its type is unknown."""
-        inline_bytes = 8 if self.is_big else 4
-        length = _VALUE_BYTES.get(field_type, 1 << 64) * self.number(entry + 4, self.offset_format)
-        if length <= inline_bytes:
-            return 0
-        return self.number(entry + 4 + inline_bytes, self.offset_format) + length
-
-    def _numbers(self, offset: int, format: str) -> tuple[int, ...]:
-        self.fp.seek(offset)
-        size = struct.calcsize(self.order + format)
-        return struct.unpack(self.order + format, self.fp.read(size))
-
-    def number(self, offset: int, format: str) -> int:
-        return self._numbers(offset, format)[0]
 
 
 def check_readable(fp: IO[bytes], notes: list[str], by_pillow_alone: bool = False) -> None:
@@ -111,51 +49,82 @@ def check_readable(fp: IO[bytes], notes: list[str], by_pillow_alone: bool = Fals
     """
     position = fp.tell()
     try:
-        fp.seek(0)
-        head = fp.read(16)
-        reader = _DirectoryReader(fp, "<" if head[:2] == b"II" else ">", b"+" in head[2:4])
+        reader = DirectoryReader.of(fp)
+        head = fp.read(12)
         directories = _directories(reader)
-        fp.seek(0, os.SEEK_END)
-        file_end = fp.tell()
+        file_end = reader.end()
     finally:
         fp.seek(position)
     if not directories:
         return
     first, *others = directories
-    if head[8:10] == b"CR" or _DNG_VERSION in first:
+    if head[4:6] == b"CR" or _DNG_VERSION in first:
         raise ImageError(_RAW)
     if problem := _not_the_picture(first, others) or _misread(first, by_pillow_alone):
         raise ImageError(problem)
-    alpha = first.get(_EXTRA_SAMPLES, ())[:1] in {(1,), (2,)}
+    alpha = first.get(_EXTRA_SAMPLES, (0,))[0] in _ALPHA
     if extra := len(first.get(_EXTRA_SAMPLES, ())) - alpha:
         notes.append(f"not carried: extra channels of the TIFF ({extra})")
     cut_short = [name for tag, name in _BLOCKS.items() if first.get(tag, (0,))[0] > file_end]
     notes.extend(f"unreadable {name} left out" for name in cut_short)
 
 
-def _directories(reader: _DirectoryReader) -> list[Tags]:
+def pages(fp: IO[bytes]) -> int:
+    """How many pages are neither reduced copies nor masks. The position in the file is restored."""
+    position, found, seen = fp.tell(), 0, set[int]()
+    try:
+        reader = DirectoryReader.of(fp)
+        offset = reader.first_offset()
+        while offset and offset not in seen and len(seen) < _MAX_DIRECTORIES:
+            seen.add(offset)
+            entries, offset = reader.directory(offset)
+            kind = _tags(reader, entries).get(_SUBFILE_TYPE, (0,))[0]
+            found += not kind & (_REDUCED | _MASK)
+    except DirectoryError:
+        pass
+    finally:
+        fp.seek(position)
+    return found
+
+
+def _directories(reader: DirectoryReader) -> list[Tags]:
     """The first directory, then its subdirectories and those chained to it, as far as readable."""
     directories: list[Tags] = []
     try:
-        queue, seen = [reader.number(8 if reader.is_big else 4, reader.offset_format)], set()
+        queue, seen = [reader.first_offset()], set()
         while queue and len(directories) < _MAX_DIRECTORIES:
             offset = queue.pop(0)
             if not offset or offset in seen:
                 continue
             seen.add(offset)
-            tags, following = reader.directory(offset)
+            entries, following = reader.directory(offset)
+            tags = _tags(reader, entries)
             directories.append(tags)
             queue += [*tags.get(_SUBDIRECTORIES, ()), following]
-    except (struct.error, OverflowError, ValueError):
+    except DirectoryError:
         pass
     return directories
+
+
+def _tags(reader: DirectoryReader, entries: list[Entry]) -> Tags:
+    """The values of the tags in `_TAGS_READ`; of those in `_BLOCKS`, the offset of the end.
+
+    Values that are unreadable or no unsigned integers are left out.
+    """
+    tags: Tags = {}
+    for entry in entries:
+        if entry.tag in _BLOCKS:
+            tags[entry.tag] = (entry.value_at + entry.size,)
+        elif entry.tag in _TAGS_READ and (values := reader.integers(entry)):
+            tags[entry.tag] = values
+    return tags
 
 
 def _not_the_picture(first: Tags, others: list[Tags]) -> str | None:
     """What the file is, if its first directory is only a preview of the picture."""
     if any(tags.get(_PHOTOMETRIC, (0,))[0] in _SENSOR for tags in (first, *others)):
         return _RAW
-    is_reduced = first.get(_SUBFILE_TYPE, (0,))[0] & 1
+    is_reduced = first.get(_SUBFILE_TYPE, (0,))[0] & _REDUCED
     if is_reduced and any(_area(tags) > _area(first) for tags in others):
         return "TIFF whose first picture is a reduced copy of another: extract the other"
     return None
@@ -221,13 +190,30 @@ class TiffReader(TiffImagePlugin.TiffImageFile):
     def _setup(self) -> None:
         if self.tag_v2.get(_CHANNELS, 1) == 1:
             self.tag_v2[_PLANAR] = 1  # a single plane is the same interleaved
-        super()._setup()
+        try:
+            super()._setup()
+        except (SyntaxError, KeyError) as error:
+            if problem := self._unsupported(error):
+                raise ImageError(problem) from error
+            raise
         depths = set(self.tag_v2.get(_BITS, (1,)))
         has_planes = self.tag_v2.get(_PLANAR) == 2 and not self.use_load_libtiff
         if has_planes and depths == {16} and self.mode in ("RGB", "RGBA"):
             # Pillow would read each plane as bytes.
             order = "L" if self.tag_v2._endian == "<" else "B"
             self.tile = [_with_16_bits(tile, order) for tile in self.tile]
+
+    def _unsupported(self, error: Exception) -> str | None:
+        """What kind of TIFF Pillow has refused; None if the file rather makes no sense."""
+        compression = self.tag_v2.get(_COMPRESSION, 1)
+        if compression not in TiffImagePlugin.COMPRESSION_INFO:
+            return f"TIFF with compression {compression}: save it with LZW, Deflate or none"
+        kind = _KINDS.get(self.tag_v2.get(_PHOTOMETRIC, 0))
+        if str(error) != "unknown pixel mode" or kind is None:
+            return None
+        bits, channels = max(self.tag_v2.get(_BITS, (1,))), self.tag_v2.get(_CHANNELS, 1)
+        found = f"{bits}-bit {kind} in {channels} channel{'s' * (channels != 1)}"
+        return f"TIFF of {found} is not supported: save it as 8-bit RGB or grey, or as PNG"
 
 
 def _with_16_bits(tile: ImageFile._Tile, order: str) -> ImageFile._Tile:

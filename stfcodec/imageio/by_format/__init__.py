@@ -1,0 +1,1 @@
+"""What each picture format needs beyond Pillow: fields, metadata and layouts."""

@@ -1,0 +1,1 @@
+"""Colours that a file describes, as ICC profiles that suit the pixels."""

@@ -1,0 +1,1 @@
+"""ICC, EXIF, XMP and IPTC blocks, and resolution: read, checked, changed."""
