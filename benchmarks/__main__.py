@@ -51,8 +51,8 @@ def main(
 ) -> None:
     """Measure our models and other codecs on the pictures in FOLDER.
 
-    Rate, distortion, time, memory and start-up. Writes OUT/benchmarks.md, and into OUT/benchmarks/
-    record.json, points.csv and the plots.
+    Rate, distortion, time, generation loss, memory and start-up. Writes OUT/benchmarks.md, and into
+    OUT/benchmarks/ record.json, points.csv and the plots.
     """
     out = out or (Path(".bench") if quick else ROOT / "docs")
     data = out / "benchmarks"

@@ -119,7 +119,7 @@ _avif = partial(_pillow, format="AVIF", subsampling="4:4:4")
 
 JPEG_444 = _jpeg("JPEG 4:4:4", subsampling="4:4:4")
 _JPEG_420 = _jpeg("JPEG 4:2:0", subsampling="4:2:0")
-_WEBP = _pillow("WebP", "WEBP", (1, 15, 40, 65, 82, 92), method=6)
+WEBP = _pillow("WebP", "WEBP", (1, 15, 40, 65, 82, 92), method=6)
 _FOR_PSNR = {"tune": "psnr"}
 AVIF = _avif("AVIF", qualities=(15, 30, 42, 54, 66, 80), speed=6)
 _AVIF_FOR_PSNR = (
@@ -135,7 +135,7 @@ _JPEG_2000 = _pillow(
     irreversible=True,
     mct=1,
 )
-_JPEG_XL = _pillow("JPEG XL", "JXL", (10, 25, 45, 65, 80, 90), effort=7)
+JPEG_XL = _pillow("JPEG XL", "JXL", (10, 25, 45, 65, 80, 90), effort=7)
 
 
 def available() -> tuple[list[Coder], dict[str, str]]:
@@ -151,7 +151,7 @@ def available() -> tuple[list[Coder], dict[str, str]]:
             absent[info.name] = "no weights here"
     for feature, coders in (
         ("jpg", (JPEG_444, _JPEG_420)),
-        ("webp", (_WEBP,)),
+        ("webp", (WEBP,)),
         ("avif", (AVIF, *_AVIF_FOR_PSNR)),
         ("jpg_2000", (_JPEG_2000,)),
     ):
@@ -160,9 +160,9 @@ def available() -> tuple[list[Coder], dict[str, str]]:
         else:
             absent |= {c.name: "this Pillow was built without it" for c in coders}
     if _has_jpeg_xl():
-        found.append(_JPEG_XL)
+        found.append(JPEG_XL)
     else:
-        absent[_JPEG_XL.name] = "needs pip install pillow-jxl-plugin"
+        absent[JPEG_XL.name] = "needs pip install pillow-jxl-plugin"
     return found, absent
 
 

@@ -31,7 +31,7 @@ def describe() -> dict[str, str]:
     flags = info.get("flags", info.get("Features", "")).split()
     machine = {
         "CPU": _cpu(info),
-        "cores": str(_cores()),
+        "cores": str(cores()),
         "instructions": ", ".join(f for f in _INSTRUCTIONS if f in flags) or "unknown",
         "system": _system(),
         "Python": platform.python_version(),
@@ -59,7 +59,8 @@ def _cpu(info: dict[str, str]) -> str:
     return name
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -29,6 +29,11 @@ _OTHERS = {
     "JPEG 2000": ("#3d8f8f", "-"),
     "JPEG XL": ("#b04a7a", "-"),
 }
+_LABELS = {
+    "psnr": "PSNR, dB",
+    "ms_ssim": "MS-SSIM, −10·log₁₀(1 − MS-SSIM), dB",
+    "ssimulacra2": "SSIMULACRA2",
+}
 _PUBLISHED = ("#b5b5b5", ":")
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -52,13 +57,14 @@ class _Line(NamedTuple):
 
 
 def rate_distortion(record: dict[str, Any], path: Path) -> None:
-    """Write PSNR and MS-SSIM, both in dB, against bits per pixel; our models are drawn on top."""
-    panels = [_lines(record, "psnr"), _lines(record, "ms_ssim")]
+    """Write each metric that was measured against bits per pixel; our models are drawn on top."""
+    panels = {
+        label: lines for metric, label in _LABELS.items() if (lines := _lines(record, metric))
+    }
     with plt.rc_context(_STYLE):
-        fig, axes = plt.subplots(1, 2, figsize=(13, 6.2), layout="constrained")
-        for ax, lines, label in zip(
-            axes, panels, ("PSNR, dB", "MS-SSIM, −10·log₁₀(1 − MS-SSIM), dB"), strict=True
-        ):
+        size = (1 + 5 * len(panels), 6.2)
+        fig, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, layout="constrained")
+        for ax, (label, lines) in zip(axes[0], panels.items(), strict=True):
             _curves(ax, lines)
             ax.set_xlabel("bits per pixel")
             ax.set_title(label, loc="left", fontsize=11)
@@ -122,9 +128,9 @@ def _digits(value: float) -> str:
 
 
 def _row_label(row: Row) -> str:
-    if row.bd_psnr is None:
+    if "psnr" not in row.bd_rates:
         return row.name
-    return f"{row.name}   {signed(row.bd_psnr, 0)} %"
+    return f"{row.name}   {signed(row.bd_rates['psnr'], 0)} %"
 
 
 def _our_color(name: str) -> str:
@@ -133,7 +139,7 @@ def _our_color(name: str) -> str:
 
 
 def _lines(record: dict[str, Any], metric: str) -> list[_Line]:
-    """The curves of a record by "psnr" or "ms_ssim"."""
+    """The curves of a record by one of METRICS."""
     lines = []
     for coder in record["coders"]:
         points = curve(coder, metric)
@@ -154,18 +160,14 @@ def _lines(record: dict[str, Any], metric: str) -> list[_Line]:
 
 
 def _curves(ax: Axes, lines: list[_Line]) -> None:
-    if not lines:
-        ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center")
-        return
     # The frame shows our own range, and some room above our highest rate and below our lowest
     # quality.
     main = [p for line in lines if line.ours for p in line.points] or lines[0].points
     right = 1.4 * max(bpp for bpp, _ in main)
     ends = [(_end(line.points, right), line) for line in lines]
     ax.set_xlim(0, right)
-    ax.set_ylim(
-        min(quality for _, quality in main) - 2.5, max(quality for (_, quality), _ in ends) + 0.4
-    )
+    lowest, highest = min(quality for _, quality in main), max(y for (_, y), _ in ends)
+    ax.set_ylim(lowest - 0.25 * (highest - lowest), highest + 0.04 * (highest - lowest))
     for _, line in ends:
         x, y = zip(*line.points, strict=True)
         ax.plot(
@@ -200,6 +202,8 @@ def _label(ax: Axes, ends: list[tuple[tuple[float, float], _Line]], left: bool =
     gap = (top - bottom) * 0.037
     ends = sorted(ends, key=lambda end: end[0][1])
     heights = _spread([y for (_, y), _ in ends], gap)
+    # A crowd at the top stays below the frame's edge.
+    heights = [min(y, top - i * gap) for i, y in enumerate(reversed(heights))][::-1]
     for ((x, _), line), height in zip(ends, heights, strict=True):
         ax.annotate(
             line.name,

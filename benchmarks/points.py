@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import mean, median
 from typing import Any
 
@@ -18,11 +18,16 @@ from stfcodec.metrics import Curve, ms_ssim, psnr
 class Sample:
     """One picture, encoded and decoded once. PSNR is in dB, times are seconds per megapixel."""
 
+    file: bytes = field(repr=False)
     bpp: float
     psnr: float
     ms_ssim: float | None
     encode: float
     decode: float
+
+
+Samples = dict[tuple[str, float], list[Sample]]
+"""Samples by the coder's name and the quality, each list in the order of the pictures."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,22 @@ def measure(
     with_ms_ssim: bool = True,
     advance: Callable[[], object] = lambda: None,
 ) -> dict[str, list[Point]]:
-    """Points of every coder at each of its qualities, by the coder's name.
+    """Points of every coder at each of its qualities, by the coder's name; see `take_samples`."""
+    return means(coders, take_samples(coders, images, with_ms_ssim, advance))
+
+
+def take_samples(
+    coders: Sequence[Coder],
+    images: Sequence[np.ndarray],
+    with_ms_ssim: bool = True,
+    advance: Callable[[], object] = lambda: None,
+) -> Samples:
+    """Code every picture with every coder at each of its qualities.
 
     Coders take turns picture by picture, so that all of them see the same state of the machine.
     images: (H, W, 3) uint8. `advance` is called after each picture at each quality.
     """
-    samples: dict[tuple[str, float], list[Sample]] = {}
+    samples: Samples = {}
     for coder in coders:
         sample(coder, coder.middle_quality, images[0], with_ms_ssim=False)  # warms up
     for image in images:
@@ -74,6 +89,11 @@ def measure(
                 found = sample(coder, quality, image, with_ms_ssim)
                 samples.setdefault((coder.name, quality), []).append(found)
                 advance()
+    return samples
+
+
+def means(coders: Sequence[Coder], samples: Samples) -> dict[str, list[Point]]:
+    """Points of every coder at each of its qualities, by the coder's name."""
     return {c.name: [Point.of(q, samples[c.name, q]) for q in c.qualities] for c in coders}
 
 
@@ -88,6 +108,7 @@ def sample(coder: Coder, quality: float, image: np.ndarray, with_ms_ssim: bool =
     if decoded.shape != image.shape:
         raise ValueError(f"{coder.name} made {decoded.shape} of {image.shape}")
     return Sample(
+        file=data,
         bpp=8 * len(data) / megapixels / 1e6,
         psnr=psnr(image, decoded),
         ms_ssim=ms_ssim(image, decoded) if with_ms_ssim else None,

@@ -9,17 +9,36 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
 from tqdm import tqdm
 
 import stfcodec
-from benchmarks import ROOT, machine, memory, points, processes, published_curves
+from benchmarks import (
+    ROOT,
+    generations,
+    machine,
+    memory,
+    points,
+    processes,
+    published_curves,
+    ssimulacra2_score,
+)
 from benchmarks.coders import PRECISIONS, Coder, available, with_precision
 from benchmarks.pictures import mosaic, read_folder
 from stfcodec.models.registry import DEFAULT_MODEL
+
+
+class Run(NamedTuple):
+    """What the parts of one run measure: pictures, coders, and the samples of both."""
+
+    images: Sequence[np.ndarray]
+    coders: Sequence[Coder]
+    samples: points.Samples
+    quick: bool
+
 
 _SIZES = [(512, 768), (1500, 2000), (4000, 6000), (10000, 10000)]
 
@@ -41,7 +60,8 @@ def measure(
     coders, absent = available()
     total = len(images) * sum(len(c.qualities) for c in coders)
     with _progress("rate and distortion", total) as advance:
-        found = points.measure(coders, images, advance=advance)
+        samples = points.take_samples(coders, images, advance=advance)
+    found = points.means(coders, samples)
     record: dict[str, Any] = {
         "command": _command(folder, quick, skip, crop),
         "date": datetime.now(UTC).date().isoformat(),
@@ -60,13 +80,15 @@ def measure(
                 "settings": c.settings,
                 "ours": c.ours,
                 "effort": c.effort,
-                "points": [p.to_json() for p in found[c.name]],
+                "points": [{**p.to_json(), "ssimulacra2": None} for p in found[c.name]],
                 "memory": None,
             }
             for c in coders
         ],
         "absent": absent,
         "published_curves": {},
+        "ssimulacra2_package": None,
+        "generations": [],
         "memory_picture": None,
         "sizes": [],
         "start_up": {},
@@ -78,22 +100,44 @@ def measure(
         record["published_curves"] = {
             name: curve._asdict() for name, curve in published_curves.KODAK.items()
         }
+    run = Run(images, coders, samples, quick)
     for part, fill in PARTS.items():
         if part not in skip:
             save(record)
-            fill(record, images, coders, quick)
+            fill(record, run)
             record["minutes"] = round((time.perf_counter() - started) / 60, 1)
     return record
 
 
-def _memory(
-    record: dict[str, Any], images: Sequence[np.ndarray], coders: Sequence[Coder], quick: bool
-) -> None:
-    height, width = (512, 768) if quick else (4000, 6000)
-    picture = mosaic(images, height, width)
+def _ssimulacra2(record: dict[str, Any], run: Run) -> None:
+    version = ssimulacra2_score.package_version()
+    if version is None:
+        record["absent"]["SSIMULACRA2"] = f"needs pip install {ssimulacra2_score.PACKAGE}"
+        return
+    with _progress("SSIMULACRA2", len(run.images) * len(run.samples)) as advance:
+        found = ssimulacra2_score.mean_scores(run.coders, run.images, run.samples, advance)
+    record["ssimulacra2_package"] = version
+    for entry in record["coders"]:
+        for point in entry["points"]:
+            point["ssimulacra2"] = found[entry["name"], point["quality"]]
+
+
+def _generations(record: dict[str, Any], run: Run) -> None:
+    """At most six pictures, from all over the folder."""
+    some = run.images[:: -(-len(run.images) // 6)]
+    compared = generations.choose(run.coders, points.means(run.coders, run.samples))
+    with _progress("generations", len(some) * len(compared) * generations.TIMES) as advance:
+        for coder, quality in compared:
+            found = generations.measure(coder, quality, some, advance)
+            record["generations"].append({**found._asdict(), "pictures": len(some)})
+
+
+def _memory(record: dict[str, Any], run: Run) -> None:
+    height, width = (512, 768) if run.quick else (4000, 6000)
+    picture = mosaic(run.images, height, width)
     record["memory_picture"] = [height, width]
-    with _progress("memory", len(coders)) as advance:
-        for coder, entry in zip(coders, record["coders"], strict=True):
+    with _progress("memory", len(run.coders)) as advance:
+        for coder, entry in zip(run.coders, record["coders"], strict=True):
             try:
                 entry["memory"] = memory.measure(coder, picture).to_json()
             except subprocess.CalledProcessError as error:
@@ -102,56 +146,46 @@ def _memory(
             advance()
 
 
-def _sizes(
-    record: dict[str, Any], images: Sequence[np.ndarray], coders: Sequence[Coder], quick: bool
-) -> None:
+def _sizes(record: dict[str, Any], run: Run) -> None:
     """The default model, from small to very large pictures."""
-    coder = next(c for c in coders if c.name == DEFAULT_MODEL)
-    sizes = [(256, 384), (512, 768)] if quick else _SIZES
+    coder = next(c for c in run.coders if c.name == DEFAULT_MODEL)
+    sizes = [(256, 384), (512, 768)] if run.quick else _SIZES
     with _progress("sizes", len(sizes)) as advance:
         for height, width in sizes:
-            found = memory.measure(coder, mosaic(images, height, width))
+            found = memory.measure(coder, mosaic(run.images, height, width))
             record["sizes"].append({"height": height, "width": width, **found.to_json()})
             advance()
 
 
-def _start_up(
-    record: dict[str, Any], images: Sequence[np.ndarray], coders: Sequence[Coder], quick: bool
-) -> None:
-    rounds = 2 if quick else 6
+def _start_up(record: dict[str, Any], run: Run) -> None:
+    rounds = 2 if run.quick else 6
     with _progress("start-up", 5 * rounds) as advance:
         record["start_up"] = processes.start_up_times(rounds, advance)
 
 
-def _folder(
-    record: dict[str, Any], images: Sequence[np.ndarray], coders: Sequence[Coder], quick: bool
-) -> None:
-    some = images[:8]
+def _folder(record: dict[str, Any], run: Run) -> None:
+    some = run.images[:8]
     with _progress("folder", 2 * (len(some) + 1)) as advance:
         found = processes.folder_times(some, advance)
     record["folder"] = {name: times._asdict() for name, times in found.items()}
 
 
-def _precision(
-    record: dict[str, Any], images: Sequence[np.ndarray], coders: Sequence[Coder], quick: bool
-) -> None:
-    plain = [coder for coder in coders if coder.ours and not coder.effort]
+def _precision(record: dict[str, Any], run: Run) -> None:
+    plain = [coder for coder in run.coders if coder.ours and not coder.effort]
     compared = [with_precision(coder, label) for coder in plain for label in PRECISIONS]
-    with _progress("precision", len(images) * len(compared)) as advance:
-        found = points.measure(compared, images, with_ms_ssim=False, advance=advance)
+    with _progress("precision", len(run.images) * len(compared)) as advance:
+        found = points.measure(compared, run.images, with_ms_ssim=False, advance=advance)
     record["precision"] = [{"name": name, **p.to_json()} for name, (p,) in found.items()]
 
 
-def _speedup(
-    record: dict[str, Any], images: Sequence[np.ndarray], coders: Sequence[Coder], quick: bool
-) -> None:
+def _speedup(record: dict[str, Any], run: Run) -> None:
     from benchmarks import compressai_coder, speedup
 
     if compressai_coder.load() is None:
         record["absent"]["the reference implementation"] = "needs compressai's compiled coder"
         return
-    picture = mosaic(images, 512, 768)
-    rounds = 1 if quick else 5
+    picture = mosaic(run.images, 512, 768)
+    rounds = 1 if run.quick else 5
     total = len(speedup.MODELS) * (rounds + 1) * (1 + len(PRECISIONS))
     with _progress("reference implementation", total) as advance:
         for info in speedup.MODELS:
@@ -164,6 +198,8 @@ def _speedup(
 
 
 PARTS = {
+    "ssimulacra2": _ssimulacra2,
+    "generations": _generations,
     "memory": _memory,
     "sizes": _sizes,
     "start-up": _start_up,

@@ -10,52 +10,73 @@ from benchmarks.coders import JPEG_444
 from stfcodec.metrics import Curve, bd_rate, common_range, ms_ssim_db
 
 
+class Metric(NamedTuple):
+    """A measure of distortion: its name, and the unit that follows a value, with its space."""
+
+    name: str
+    unit: str
+
+
+METRICS = {
+    "psnr": Metric("PSNR", " dB"),
+    "ms_ssim": Metric("MS-SSIM", " dB"),
+    "ssimulacra2": Metric("SSIMULACRA2", ""),
+}
+"""What BD-rates are taken over, by its key in a record's points."""
+
+
 class Row(NamedTuple):
     """A row of the comparison table: one coder.
 
-    BD-rates are in percent against JPEG 4:4:4 of the same run; None if the ranges do not allow one.
-    Times are seconds per megapixel, the median over the coder's qualities.
+    BD-rates by metric are in percent against JPEG 4:4:4 of the same run; one is missing if the
+    ranges do not allow it. Times are seconds per megapixel, the median over the coder's qualities.
     """
 
     name: str
     ours: bool
-    bd_psnr: float | None
-    bd_ms_ssim: float | None
+    bd_rates: dict[str, float]
     encode: float
     decode: float
 
 
 class Summary(NamedTuple):
-    """Rows, the best BD-rate first, and the ranges in dB over which the BD-rates are averaged."""
+    """Rows, the best BD-rate over PSNR first, and what the BD-rates are averaged over.
+
+    `ranges` has every metric that was measured; None if the coders share no range.
+    """
 
     rows: list[Row]
-    psnr: tuple[float, float] | None
-    ms_ssim: tuple[float, float] | None
+    ranges: dict[str, tuple[float, float] | None]
 
 
 def summarise(record: dict[str, Any]) -> Summary:
     """The summary of a record of `record.measure`."""
     coders = record["coders"]
-    psnr_range, psnr_rates = _bd_rates({c["name"]: curve(c, "psnr") for c in coders})
-    ms_ssim_range, ms_ssim_rates = _bd_rates({c["name"]: curve(c, "ms_ssim") for c in coders})
+    found = {
+        metric: _bd_rates({c["name"]: curve(c, metric) for c in coders})
+        for metric in METRICS
+        if any(curve(c, metric) for c in coders)
+    }
     rows = [
         Row(
             name=c["name"],
             ours=c["ours"],
-            bd_psnr=psnr_rates.get(c["name"]),
-            bd_ms_ssim=ms_ssim_rates.get(c["name"]),
+            bd_rates={m: rates[c["name"]] for m, (_, rates) in found.items() if c["name"] in rates},
             encode=median_time(c, "encode"),
             decode=median_time(c, "decode"),
         )
         for c in coders
     ]
-    rows.sort(key=lambda r: math.inf if r.bd_psnr is None else r.bd_psnr)
-    return Summary(rows, psnr_range, ms_ssim_range)
+    rows.sort(key=lambda r: r.bd_rates.get("psnr", math.inf))
+    return Summary(rows, {metric: over for metric, (over, _) in found.items()})
 
 
 def curve(coder: dict[str, Any], metric: str) -> list[tuple[float, float]]:
-    """(bpp, dB) points of a record's coder by "psnr" or "ms_ssim"; empty if it was not measured."""
-    points = [(p["bpp"], p[metric]) for p in coder["points"] if p[metric] is not None]
+    """(bpp, quality) points of a record's coder by one of METRICS; empty if it was not measured.
+
+    PSNR and MS-SSIM are in dB. Records of version 0.3.0 have no SSIMULACRA2.
+    """
+    points = [(p["bpp"], p[metric]) for p in coder["points"] if p.get(metric) is not None]
     return [(bpp, ms_ssim_db(v)) for bpp, v in points] if metric == "ms_ssim" else points
 
 
