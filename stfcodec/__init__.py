@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from stfcodec.imageio import Picture
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 __all__ = [
     "ImageError",
@@ -64,4 +64,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

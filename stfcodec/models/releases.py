@@ -32,6 +32,8 @@ RELEASES: tuple[Release, ...] = (
     Release("wacnn-lite", "665f38d4", "0.2.0", preview=True, bd_rate=-50.9),
     Release("stf-lite", "9540c63e", "0.2.0", preview=True, bd_rate=-45.6),
     Release("wacnn-lite", "ed57dac3", "0.3.0", preview=True, bd_rate=-53.3),
+    Release("wacnn-lite", "b4a8db0b", "0.4.0", preview=True, bd_rate=-57.2),
+    Release("stf-lite", "d5fa4eb7", "0.4.0", preview=True, bd_rate=-54.6),
 )
 
 
