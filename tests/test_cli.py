@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from commands import HEIGHT, WIDTH, Command, one_error
 
 from stfcodec import batch, container
+from stfcodec.cli.main import main
 from stfcodec.entropy import rans
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -185,3 +187,9 @@ def test_messages_are_one_line_and_name_the_file(stf: Command, tmp_path: Path) -
     for name, error in zip(names, errors, strict=True):
         shown = str(tmp_path / name).replace("\n", "\\n").replace("\x1b", "\\x1b")
         assert error.startswith(f"stfcodec: error: {shown}: not a picture")
+
+
+def test_settings_of_the_garbage_collector_come_back() -> None:
+    before = gc.get_threshold()
+    assert main(["--version"]) == 0
+    assert gc.get_threshold() == before

@@ -102,7 +102,7 @@ def cli(ctx: click.Context, version: bool, verbose: bool) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (sys.argv[1:] by default) and return its exit code."""
     process.occupy_closed_streams()
-    with process.signals_as_exceptions():
+    with process.signals_as_exceptions(), process.rare_garbage_collection():
         code = _run(argv)
     try:
         process.flush_standard_output()

@@ -1,7 +1,8 @@
-"""What a command owes the shell that runs it: open standard streams, and exit codes of signals."""
+"""The process of a command: its standard streams, exit codes of signals, garbage collection."""
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from stfcodec import files
+
+_ALLOCATIONS = 50_000  # between two searches; Python's own default is 700
 
 INTERRUPTED = 128 + signal.SIGINT
 _SIGNALS = {
@@ -50,6 +53,17 @@ def signals_as_exceptions() -> Iterator[None]:
     finally:
         for number in caught:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def rare_garbage_collection() -> Iterator[None]:
+    """Search for cyclic garbage seldom: with torch imported, a search takes a tenth of a second."""
+    before = gc.get_threshold()
+    gc.set_threshold(_ALLOCATIONS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def occupy_closed_streams() -> None:
