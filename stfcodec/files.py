@@ -29,7 +29,9 @@ STANDARD_OUTPUT = frozenset({"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
 """What a command line may call them. A file whose name is "-" can be called ./-."""
 
 _STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
-_OPEN_FILE = re.compile(r"/dev/(?P<name>std(in|out|err))|/(dev|proc/self)/fd/(?P<number>\d+)")
+_OPEN_FILE = re.compile(
+    r"/dev/(?P<name>std(in|out|err))|/(dev|proc/self)/fd/(?P<number>[0-9]{1,9})"
+)
 
 Check = Callable[[bytes], object]
 """Gets the first bytes of a file, at most HEAD; raises an error if they are not acceptable."""
@@ -68,7 +70,7 @@ def atomic_write(path: Path, overwrite: bool, like: Path | None = None) -> Itera
         scratch, file = temporary.create(output.parent, _permissions(like))
         try:
             with file:
-                _keep_owner_and_mode(output, scratch)
+                _keep_owner_and_mode(output, file)
                 yield file
                 file.flush()
                 _sync(file)
@@ -139,16 +141,22 @@ def _permissions(like: Path | None) -> int:
     return mode & 0o666 if stat.S_ISREG(mode) else 0o666
 
 
-def _keep_owner_and_mode(old: Path, new: Path) -> None:
-    """Give a new file what the file that it replaces has, as far as this user and system can."""
+def _keep_owner_and_mode(old: Path, new: BinaryIO) -> None:
+    """Give a new file what the file that it replaces has, as far as this user and system can.
+
+    By its descriptor: whoever may write into the folder could exchange what has its name.
+    """
     if os.name != "posix" or not old.exists():
         return
-    status = old.stat()
+    status, descriptor = old.stat(), new.fileno()
     for owner, group in ((-1, status.st_gid), (status.st_uid, -1)):
         with suppress(OSError):
-            os.chown(new, owner, group)
+            os.chown(descriptor, owner, group)
+    mode = stat.S_IMODE(status.st_mode)
+    if os.fstat(descriptor).st_gid != status.st_gid:  # another group, with the rights of all
+        mode = mode & ~0o070 | (mode & 0o007) << 3 & mode
     with suppress(OSError):  # some file systems have no permission bits
-        new.chmod(stat.S_IMODE(status.st_mode))
+        os.fchmod(descriptor, mode)
 
 
 def _give_name(scratch: Path, output: Path, overwrite: bool) -> None:

@@ -8,7 +8,7 @@ from stfcodec.errors import UsageError
 from stfcodec.geometry import padded
 
 MAX_METADATA = 16 << 20
-"""Bytes of one ICC, EXIF or XMP block, uncompressed: the most that the format holds."""
+"""Bytes of one ICC, EXIF, XMP or IPTC block, uncompressed: the most that the format holds."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Limits:
     bytes: int = 1 << 30
     """Size of an input file."""
     metadata: int = MAX_METADATA
-    """Bytes of one ICC, EXIF or XMP block, uncompressed."""
+    """Bytes of one ICC, EXIF, XMP or IPTC block, uncompressed."""
 
     def __post_init__(self) -> None:
         for name in ("pixels", "bytes", "metadata"):

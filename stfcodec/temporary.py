@@ -46,11 +46,10 @@ def remove_stale(folder: Path) -> None:
     A file of another machine, whose locks may not be seen here, is left for a day.
     """
     with suppress(OSError), os.scandir(folder) as entries:
-        found = [(Path(entry), _NAME.fullmatch(entry.name)) for entry in entries]
+        found = [(Path(e), match) for e in entries if (match := _NAME.fullmatch(e.name))]
         for path, match in found:
-            if match:
-                with suppress(OSError):
-                    _remove_if_stale(path, seconds=0 if match[1] == _MACHINE else _OLD)
+            with suppress(OSError):
+                _remove_if_stale(path, seconds=0 if match[1] == _MACHINE else _OLD)
 
 
 def _lock(file: BinaryIO) -> bool:

@@ -151,7 +151,12 @@ def test_parameters_of_other_types_are_refused(
     dtype: torch.dtype, embedded: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     name = "g_s.last.weight"
-    assert_refused(embedded | {name: embedded[name].to(dtype)}, tmp_path, f"{name} is {dtype}")
+    altered = embedded | {name: embedded[name].to(dtype)}
+    try:
+        written(altered, tmp_path / "trial.safetensors")
+    except KeyError:
+        pytest.skip(f"this safetensors has no {dtype}")
+    assert_refused(altered, tmp_path, f"{name} is {dtype}")
 
 
 def test_parameters_in_bfloat16_are_weights(

@@ -115,6 +115,23 @@ def test_the_owner_of_a_replaced_file_is_kept(tmp_path: Path) -> None:
     assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (1234, 5678, 0o640)
 
 
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize(("mode", "expected"), [(0o640, 0o600), (0o664, 0o644), (0o604, 0o604)])
+def test_another_group_gets_no_rights_of_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, expected: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    target = tmp_path / "a.stf"
+    target.touch()
+    os.chown(target, -1, 5678)
+    target.chmod(mode)
+    monkeypatch.setattr(os, "chown", refuse)
+    write_bytes(target, b"new", overwrite=True)
+    assert stat.S_IMODE(target.stat().st_mode) == expected
+
+
 @posix
 def test_data_reach_the_disk_before_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

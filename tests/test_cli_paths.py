@@ -84,6 +84,10 @@ def test_a_stream_that_is_named_as_a_picture_is_warned_of(
     assert "warning" not in stf("encode", picture, "-o", picture.with_name("b.dat")).err
 
 
+def test_a_number_that_no_open_file_has_is_no_bug(stf: Command) -> None:
+    one_error(stf("encode", f"/dev/fd/{10**20}", "-o", "a.stf"), 1, "cannot read")
+
+
 def test_folders_need_recursive(stf: Command, tmp_path: Path) -> None:
     one_error(stf("encode", tmp_path), 2, str(tmp_path), "add -r")
 

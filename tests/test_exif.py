@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from tiffs import Tags, directory, tiff
 from stfcodec.imageio import read_picture, write_picture
 from stfcodec.imageio.metadata import exif
 from stfcodec.imageio.metadata.directories import DirectoryError
+from stfcodec.limits import Limits
 
 RGB = images.pixels()
 IMAGE = Image.fromarray(RGB)
@@ -274,6 +276,33 @@ def test_long_exif_is_left_out_of_jpeg_alone() -> None:
     assert write_picture(picture, io.BytesIO(), "JPEG") == ("JPEG cannot hold: exif",)
     for format in ("PNG", "WEBP", "TIFF"):
         assert write_picture(picture, io.BytesIO(), format) == ()
+
+
+def test_hostile_blocks_take_little_time() -> None:
+    begin = time.process_time()
+    assert exif.without_prefix(exif.PREFIX * 500_000 + b"II*") == b"II*"
+    size, many = 4 << 20, 4096
+    # A second directory whose thumbnail has 4096 strips, all of them the same.
+    second = struct.pack("<HHHIIHHIII", 2, 273, 4, many, 80, 279, 4, many, 80 + 4 * many, 0)
+    first = struct.pack("<4sIHHHII", b"II*\0", 8, 1, 271, 2, 1, 0) + struct.pack("<I", 26)
+    strips = struct.pack("<I", 80 + 8 * many) * many + struct.pack("<I", size) * many
+    block = (first + second).ljust(80, b"\0") + strips + b"x" * size + b"end of it"
+    assert exif.without_thumbnail(block) == block[:22] + bytes(34) + block[56 : 80 + 8 * many] + (
+        bytes(size) + b"end of it"
+    )
+    assert time.process_time() - begin < 3
+
+
+@pytest.mark.filterwarnings("ignore:Tag data larger than file")
+def test_overlapping_values_of_tiff_are_not_multiplied() -> None:
+    data = tiff(RGB, more={34665: (4, (0,))})
+    data = tiff(RGB, more={34665: (4, (len(data),))})
+    entries = [struct.pack("<HHII", 0x9000 + n, 7, 400, 0) for n in range(10)]
+    picture = read_picture(
+        data + struct.pack("<H", 10) + b"".join(entries) + bytes(4), Limits(metadata=1000)
+    )
+    assert picture.exif is None
+    assert picture.notes == ("too long and left out: EXIF of 4000 bytes",)
 
 
 def test_exif_that_cannot_be_read_is_left_out_of_tiff() -> None:

@@ -259,6 +259,14 @@ def test_credentials_and_gain_maps_of_avif() -> None:
     data = images.file(Image.fromarray(images.pixels(32, 48)), "AVIF")
     uuid = box(b"uuid", bytes.fromhex("d8fec3d61b0e483c92975828877ec481") + b"c2pa")
     assert read_picture(data + uuid).notes == ("not carried: content credentials (C2PA)",)
+    second = box(b"meta", bytes(4) + b"aux:hdrgainmap\0")  # which no decoder looks at
+    assert read_picture(data + second).notes == ()
+
+
+def test_many_names_are_counted() -> None:
+    texts = [(b"tEXt", b"%02d" % n + b"x" * 500 + b"\0y") for n in range(25)]
+    (note,) = read_picture(png(*texts)).notes
+    assert note.endswith("x' and 5 more") and len(note) < 2000
 
 
 @pytest.mark.filterwarnings("default")  # Pillow warns of damage

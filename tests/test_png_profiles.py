@@ -55,7 +55,11 @@ def test_long_raw_profiles_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"\nxmp\n", b"\nxmp\n 4\n0a", b"\nxmp\n 1\n0", b"\nxmp\n1\n0g"]
+    "text",
+    [
+        *(b"", b"\nxmp\n", b"\nxmp\n 4\n0a", b"\nxmp\n 1\n0", b"\nxmp\n1\n0g"),
+        b"\nxmp\n" + b"9" * 5000 + b"\n00",  # more digits than `int` takes
+    ],
 )
 def test_damaged_raw_profiles_are_named(text: bytes) -> None:
     picture = read_picture(png((b"tEXt", b"Raw profile type xmp\0" + text)))
@@ -69,6 +73,12 @@ def test_hostile_raw_profiles_take_little_time() -> None:
         picture = read_picture(png((b"tEXt", b"Raw profile type xmp\0" + text)))
         assert picture.notes == ("unreadable text 'Raw profile type xmp' left out",)
     assert time.process_time() - begin < 3
+
+
+def test_of_many_long_raw_profiles_few_are_decompressed() -> None:
+    many = (raw_profile(f"x{number}", bytes(1 << 20)) for number in range(20))
+    notes = read_picture(png(*many)).notes
+    assert sum(note.startswith("too long and left out") for note in notes) == 12
 
 
 def test_raw_profiles_of_other_kinds_are_named() -> None:

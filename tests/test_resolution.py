@@ -12,6 +12,7 @@ import pytest
 from metadata_files import jpeg, png, segment
 from PIL import Image
 from reading import read, written
+from tiffs import tiff
 
 from stfcodec.imageio import read_picture, to_image, write_picture
 from stfcodec.imageio.metadata import exif
@@ -149,6 +150,18 @@ def test_formats_without_a_place() -> None:
     assert write_picture(both, io.BytesIO(), "PPM") == ("PPM cannot hold: exif",)
     assert write_picture(both, io.BytesIO(), "BMP") == ("BMP cannot hold: exif",)
     assert dpi(written(both, "BMP")) == pytest.approx((300, 300), rel=0.001)
+
+
+def test_a_missing_resolution_is_named_beside_a_profile() -> None:
+    picture = replace(read(IMAGE, "PNG", dpi=(300, 300)), icc=images.srgb_profile())
+    assert write_picture(picture, io.BytesIO(), "PPM") == (
+        "PPM cannot hold: icc_profile, resolution",
+    )
+
+
+def test_a_denominator_of_zero_is_no_resolution() -> None:
+    more = {282: (5, (1, 0)), 283: (5, (1, 0)), 296: (3, (2,))}
+    assert read_picture(tiff(RGB, more=more)).exif is None
 
 
 def test_values_that_no_field_holds() -> None:

@@ -150,6 +150,12 @@ def test_unknown_colours(text: str) -> None:
         stfcodec.decode(b"never looked at", background=text)
 
 
+@pytest.mark.parametrize("text", ["rgb(300,0,0)", "rgb(0,99999,0)", "hsl(0,100%,300%)"])
+def test_colours_out_of_range_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="above 255"):
+        parse_colour(text)
+
+
 def test_transparent_backgrounds_are_refused() -> None:
     with pytest.raises(UsageError, match="not opaque"):
         parse_colour("#ff000080")

@@ -309,6 +309,15 @@ def test_long_xmp_that_cannot_be_split_is_missed_and_the_picture_written(text: b
 # The tree
 
 
+def test_many_descriptions_take_little_time() -> None:
+    begin = time.process_time()
+    one = f'<rdf:Description {DC} dc:format="{"x" * 40}"/>'
+    whole = (RDF % f"{DC}>").replace("</rdf:RDF>", one * 20_000 + "</rdf:RDF>").encode()
+    kept, extension = extended_xmp.split(whole, len(whole) - 500_000)
+    assert len(kept) <= len(whole) - 500_000 and extension.count(b"x" * 40) > 5000
+    assert time.process_time() - begin < 3
+
+
 def test_tree_skips_comments_and_character_data() -> None:
     text = b"<?a <b>?><a><!-- <b> --><![CDATA[<b>]]><c d = 'e>f' g=\"h\"/><c>i</c></a>"
     root = parse(text)

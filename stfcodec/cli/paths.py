@@ -206,10 +206,11 @@ def _without_clashes(jobs: Iterable[Job], naming: Naming) -> tuple[list[Job], li
     distinct: list[Job] = []
     refused: list[Result] = []
     for group in groups.values():
-        for job in group.values():
-            others = [other for other in group.values() if other is not job]
-            if others:
-                text = _clash(job, others, naming)
+        rivals = list(group.values())
+        advice = _advice(rivals, naming)
+        for job in rivals:
+            if len(rivals) > 1:
+                text = _clash(job, rivals, advice)
             elif _is_among(job.output, sources):
                 text = f"its output would be {job.output_name}, which is an input; use another -o"
             else:
@@ -223,9 +224,14 @@ def _is_among(path: Path | None, identities: set[object]) -> bool:
     return path is not None and os.path.lexists(path) and files.identity(path) in identities
 
 
-def _clash(job: Job, others: list[Job], naming: Naming) -> str:
-    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-    names = {Path(either.input_name).name for either in (job, *others)}
-    can_keep = not naming.keep_suffix and len(names) == len(others) + 1
-    advice = "--keep-suffix keeps them apart" if can_keep else "rename it or give it another -o"
-    return f"would become {job.output_name}, as would {others[0].input_name}{more}; {advice}"
+def _clash(job: Job, rivals: list[Job], advice: str) -> str:
+    """rivals: all jobs with one output, this one among them."""
+    other = rivals[1] if job is rivals[0] else rivals[0]
+    more = f" and {len(rivals) - 2} more" if len(rivals) > 2 else ""
+    return f"would become {job.output_name}, as would {other.input_name}{more}; {advice}"
+
+
+def _advice(rivals: list[Job], naming: Naming) -> str:
+    names = {Path(job.input_name).name for job in rivals}
+    can_keep = not naming.keep_suffix and len(names) == len(rivals)
+    return "--keep-suffix keeps them apart" if can_keep else "rename it or give it another -o"

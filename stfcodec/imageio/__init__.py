@@ -1,6 +1,6 @@
 """Pictures from and to files in the usual formats. Nothing is lost silently.
 
-A `Picture` holds 8-bit RGB planes (equal ones for grey), an optional alpha plane, and ICC, EXIF and
+A `Picture` holds 8-bit RGB planes (equal ones for grey), an optional alpha plane, and ICC, EXIF,
 XMP and IPTC blocks. `Picture.notes` has a line for each thing that was changed or left out. What
 cannot be represented is refused with an ImageError.
 
@@ -15,15 +15,11 @@ Parts of reading and writing:
 * `sources`: from whatever a caller passes to an open Pillow image.
 * `pillow`: opens files with Pillow, under this package's limits and errors.
 * `modes`: Pillow's pixel modes to 8-bit grey or RGB.
-* `metadata`: ICC, EXIF, XMP and IPTC blocks, orientation. `blocks`: what the readers of single
-  formats find of them: `jpeg_metadata`, `png_profiles`, `tiff_metadata`, `boxes`, `gif`, `webp`.
-* `exif`, `xmp`, `iptc`, `resolution`: what such blocks say. `directories`, `xml_tree` and
-  `extended_xmp`: the structures that they have.
-* `encoders`: files with their blocks; `tiff_write`: that of TIFF.
-* `colour`: colour descriptions other than ICC profiles; `icc` makes profiles of them.
-* `profiles`: ICC profiles that suit the pixels.
-* `png`, `jpeg`, `tiff`, `jpeg2000`, `avif`, `bmp`: what Pillow ignores or misreads in these
-  formats.
+* `metadata`: ICC, EXIF, XMP and IPTC blocks, orientation (`reading`), what such blocks say, and the
+  structures that they have.
+* `colours`: colour descriptions other than ICC profiles, and profiles that suit the pixels.
+* `by_format`: what Pillow ignores, misreads or does not write in single formats.
+* `encoders`: files with their blocks.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ def parse_colour(text: str) -> profiles.RGB:
         raise UsageError(f"unknown background colour {text!r}: {known}") from None
     if alpha not in ([], [255]):
         raise UsageError(f"background colour {text!r} is not opaque")
+    if max(red, green, blue) > 255:  # Pillow takes rgb(300, 0, 0)
+        raise UsageError(f"background colour {text!r} has a value above 255")
     return red, green, blue
 
 

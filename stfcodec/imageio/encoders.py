@@ -39,7 +39,8 @@ def encode(image: Image.Image, name: str, blocks: Blocks) -> tuple[Parts, list[s
         options = options | _options(blocks.icc, blocks.exif, blocks.xmp)
         missing = _present(iptc=blocks.iptc)
     else:
-        missing = _all_but_resolution(blocks) or _present(resolution=blocks.resolution)
+        missing = _all_but_resolution(blocks)
+        missing += _present(resolution=None if blocks.exif else blocks.resolution)
     return [_saved(image, name, options)], missing
 
 

@@ -83,13 +83,14 @@ def avif_blocks(fp: IO[bytes], limit: int) -> Blocks:
     EXIF is that of the file: Pillow changes it where its orientation is not that of the boxes.
     limit: bytes of a block. The position in the file is restored.
     """
-    position, found = fp.tell(), Blocks()
+    position, found, has_meta = fp.tell(), Blocks(), False
     try:
         for name, begin, end in boxes(fp, 0, file_size(fp)):
             fp.seek(begin)
             if name == b"uuid" and fp.read(16) == _CREDENTIALS:
                 found.left_out.append(xmp.CREDENTIALS)
-            if name == b"meta" and end - begin <= _MAX_META_BYTES:
+            if name == b"meta" and not has_meta and end - begin <= _MAX_META_BYTES:
+                has_meta = True  # the decoder ignores further ones
                 _read_meta(fp, begin + 4, end, limit, found)
     except (struct.error, IndexError, OverflowError):
         pass  # Pillow has read the file; what else is in it stays unknown

@@ -39,22 +39,22 @@ def blocks_in(fp: IO[bytes], limit: int) -> Blocks:
 
 def _read_extension(fp: IO[bytes], kind: int, limit: int, found: Blocks) -> None:
     name = fp.read((fp.read(1) or b"\0")[0])
-    parts, raw, size = [], [], 0
+    parts, raw, size = bytearray(), bytearray(), 0
     while length := fp.read(1)[:1]:
         if length == b"\0":
             break
         part = fp.read(length[0])
         size += 1 + len(part)
         if size <= limit:
-            parts.append(part)
-            raw.append(length + part)
+            parts += part
+            raw += length + part
     if kind != _APPLICATION or name in _HARMLESS:
         return
     if name in (_ICC, _XMP) and size > limit:
         found.notes.append(f"too long and left out: {size} bytes of {name[:3].decode()}")
     elif name == _ICC:
-        found.icc = b"".join(parts)
+        found.icc = bytes(parts)
     elif name == _XMP:
-        found.xmp = b"".join(raw)[:-_XMP_TRAILER_BYTES] or None
+        found.xmp = bytes(raw[:-_XMP_TRAILER_BYTES]) or None
     else:
         found.left_out.append(f"GIF extension {name.decode('latin-1')!r}")

@@ -18,6 +18,7 @@ _HEADER_BYTES = 13  # of the chunk IHDR
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 _PILLOW_NAMES = {b"iCCP": "icc_profile", _XMP_KEYWORD: "xmp"}
+_MAX_LARGE_BLOCKS = 8  # that are decompressed to their end
 
 
 def chunks(fp: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
@@ -97,7 +98,7 @@ def without_large_chunks(
     """
     removed: list[tuple[int, int]] = []
     blocks: dict[str, bytes] = {}
-    remaining = PngImagePlugin.MAX_TEXT_MEMORY
+    remaining, inflated = PngImagePlugin.MAX_TEXT_MEMORY, 0
     for name, at, length in chunks(fp):
         if name not in (*_TEXT_CHUNKS, b"iCCP", b"eXIf"):
             continue
@@ -111,9 +112,11 @@ def without_large_chunks(
             remaining -= size if name in _TEXT_CHUNKS else 0
             continue
         removed.append((at - 8, at + length + 4))
-        kind = _pillow_name(name, keyword)
+        kind = _pillow_name(name, keyword) if inflated < _MAX_LARGE_BLOCKS else None
+        if is_compressed:
+            remaining -= min(size, remaining)  # so that many of them take no time without end
         if is_compressed and kind:
-            body = _inflated(body, limit)
+            body, inflated = _inflated(body, limit), inflated + 1
         if length <= limit and kind and 0 < len(body) <= limit:
             blocks[kind] = body
         else:

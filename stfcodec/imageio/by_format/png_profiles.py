@@ -13,7 +13,7 @@ from stfcodec.imageio.metadata import exif, iptc
 from stfcodec.imageio.metadata.blocks import Blocks
 
 KEYWORD = "Raw profile type "
-_TEXT = re.compile(r"\n?[^\n]*\n[ \t]*(\d+)[ \t]*\n([0-9a-fA-F\s]*)\Z")
+_TEXT = re.compile(r"\n?[^\n]*\n[ \t]*(\d{1,10})[ \t]*\n([0-9a-fA-F\s]*)\Z")
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 _DIGITS_IN_LINE = 72
 

@@ -5,6 +5,7 @@ Reference: TIFF revision 6.0 (Adobe, 1992).
 
 from __future__ import annotations
 
+from collections import deque
 from typing import IO
 
 from PIL import Image, ImageFile, TiffImagePlugin
@@ -91,9 +92,9 @@ def _directories(reader: DirectoryReader) -> list[Tags]:
     """The first directory, then its subdirectories and those chained to it, as far as readable."""
     directories: list[Tags] = []
     try:
-        queue, seen = [reader.first_offset()], set()
+        queue, seen = deque([reader.first_offset()]), set[int]()
         while queue and len(directories) < _MAX_DIRECTORIES:
-            offset = queue.pop(0)
+            offset = queue.popleft()
             if not offset or offset in seen:
                 continue
             seen.add(offset)
@@ -112,7 +113,7 @@ def _tags(reader: DirectoryReader, entries: list[Entry]) -> Tags:
     Values that are unreadable or no unsigned integers are left out.
     """
     tags: Tags = {}
-    for entry in entries:
+    for entry in {entry.tag: entry for entry in entries}.values():
         if entry.tag in _BLOCKS:
             tags[entry.tag] = (entry.value_at + entry.size,)
         elif entry.tag in _TAGS_READ and (values := reader.integers(entry)):

@@ -85,8 +85,23 @@ def _fields(reader: DirectoryReader, entries: list[Entry], limit: int, notes: li
         for entry in entries
         if entry.tag in names and limit < entry.size <= file_end
     ]
-    used = (*exif.RESOLUTION_TAGS, *names)
-    return reader.fields([entry for entry in entries if entry.tag in used], limit)
+    described = [e for e in entries if e.tag in (*exif.RESOLUTION_TAGS, *DESCRIPTIVE_TAGS)]
+    blocks = [entry for entry in entries if entry.tag in (XMP, IPTC, PHOTOSHOP)]
+    return _fields_of_exif(reader, described, limit, notes) | reader.fields(blocks, limit)
+
+
+def _fields_of_exif(
+    reader: DirectoryReader, entries: list[Entry], limit: int, notes: list[str]
+) -> Fields:
+    """The fields of a directory; none if they are longer than a block may be.
+
+    Values may overlap, so a small file may state many times its own size.
+    """
+    size = sum(entry.size for entry in entries if entry.size <= limit)
+    if size > limit:
+        notes.append(f"too long and left out: EXIF of {size} bytes")
+        return {}
+    return reader.fields(entries, limit)
 
 
 def _trimmed(packet: Field | None) -> bytes | None:
@@ -103,10 +118,13 @@ def _exif_block(
     if stated is not None:
         main |= exif.resolution_fields(stated, reader.order)
     camera_entries = reader.subdirectory(entries, exif.CAMERA)
-    camera = reader.fields(camera_entries, limit)
+    inner_entries = reader.subdirectory(camera_entries, exif.INTEROPERABILITY)
+    gps_entries = reader.subdirectory(entries, exif.GPS)
+    camera, inner, gps = (
+        _fields_of_exif(reader, found_entries, limit, found.notes)
+        for found_entries in (camera_entries, inner_entries, gps_entries)
+    )
     camera.pop(exif.INTEROPERABILITY, None)
-    inner = reader.fields(reader.subdirectory(camera_entries, exif.INTEROPERABILITY), limit)
-    gps = reader.fields(reader.subdirectory(entries, exif.GPS), limit)
     block = _Block(reader.order)
     note = camera.get(exif.MAKERS_NOTE)
     if note is not None and not note.data.startswith(_MOVABLE_NOTES):

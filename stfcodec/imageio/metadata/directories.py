@@ -142,9 +142,12 @@ class DirectoryReader:
             return ()
 
     def fields(self, entries: list[Entry], limit: int) -> Fields:
-        """Those entries that a classic TIFF file can hold, with readable values up to `limit`."""
+        """Those entries that a classic TIFF file can hold, with readable values up to `limit`.
+
+        Of several entries of one tag the last counts.
+        """
         found = {}
-        for entry in entries:
+        for entry in {entry.tag: entry for entry in entries}.values():
             data = None if entry.kind in _BIG_TYPES else self.data(entry, limit)
             if data is not None:
                 found[entry.tag] = Field(entry.kind, entry.count, data)
@@ -176,7 +179,7 @@ def packed_directory(order: str, fields: Fields, at: int, raw: list[bytes] | Non
     directory.
     """
     count = len(fields) + len(raw or [])
-    tail_at, tail = at + 2 + 12 * count + 4, b""
+    tail_at, tail = at + 2 + 12 * count + 4, bytearray()
     entries = list(raw or [])
     for tag, (kind, values, data) in fields.items():
         value = data

@@ -68,9 +68,10 @@ class _Block:
 
 def without_prefix(exif: bytes) -> bytes:
     """The block from its TIFF header on."""
-    while exif.startswith(PREFIX):
-        exif = exif[len(PREFIX) :]
-    return exif
+    at = 0
+    while exif.startswith(PREFIX, at):
+        at += len(PREFIX)
+    return exif[at:]
 
 
 def orientation(exif: bytes) -> int:
@@ -147,14 +148,25 @@ def _without_thumbnail(block: _Block, entries_left: int) -> bytes:
         pairs = zip(values.get(offsets, ()), values.get(lengths, ()), strict=False)
         ranges += [(begin, begin + length) for begin, length in pairs]
     end_of_first = block.offset + 2 + 12 * len(block.entries) + 4
-    for begin, end in sorted(ranges, reverse=True):
-        if not end_of_first <= begin < end <= len(data) + 4:
-            continue  # a thumbnail within the first directory is damage
+    # A thumbnail within the first directory is damage.
+    sound = [r for r in ranges if end_of_first <= r[0] < r[1] <= len(data) + 4]
+    for begin, end in reversed(_united(sound)):
         if end >= len(data):
             del data[begin:]
         else:
             data[begin:end] = bytes(end - begin)
     return bytes(data)
+
+
+def _united(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same places in ranges that do not touch, in their order."""
+    united: list[tuple[int, int]] = []
+    for begin, end in sorted(ranges):
+        if united and begin <= united[-1][1]:
+            united[-1] = united[-1][0], max(united[-1][1], end)
+        else:
+            united.append((begin, end))
+    return united
 
 
 def without_thumbnail(exif: bytes) -> bytes:

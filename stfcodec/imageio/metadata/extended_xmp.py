@@ -10,6 +10,7 @@ import hashlib
 import re
 import struct
 from collections.abc import Iterable
+from itertools import groupby
 from typing import NamedTuple
 
 from stfcodec.imageio.metadata.xml_tree import Element, XmlError, parse, without
@@ -148,16 +149,18 @@ def _extension(
     parts = [b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF']
     around = _namespaces(root, rdf)
     parts += [_declarations({p: uri for p, uri in around.items() if p != b"x"}), b">"]
-    for number, description in enumerate(descriptions):
-        ours = sorted(p for p in moved if p.description == number)
-        if not ours:
-            continue
+    for number, group in groupby(sorted(moved, key=lambda p: (p.description, p.begin)), _number):
+        description, ours = descriptions[number], list(group)
         kept = (a for a in description.attributes if a.name.startswith((b"xmlns", b"rdf:")))
         attributes = [packet[a.begin : a.end] for a in kept]
         attributes += [packet[p.begin : p.end] for p in ours if p.is_attribute]
         elements = [packet[p.begin : p.end] for p in ours if not p.is_attribute]
         parts += [b"<", _DESCRIPTION, *attributes, b">", *elements, b"</", _DESCRIPTION, b">"]
     return b"".join((*parts, b"</rdf:RDF></x:xmpmeta>"))
+
+
+def _number(found: _Property) -> int:
+    return found.description
 
 
 def segments(extension: bytes) -> list[bytes]:

@@ -39,6 +39,7 @@ _TRANSPOSES = {
 _LIES_DOWN = (5, 6, 7, 8)  # orientations that exchange width and height
 _ICC_HEADER_BYTES = 128
 _PNG_XMP = "XML:com.adobe.xmp"
+_MAX_NAMES, _MAX_KEY = 20, 79  # in one note; letters of a PNG keyword
 _WITH_FURTHER_PICTURES = ("JPEG", "MPO", "AVIF")
 """Formats that may hold what XMP claims. In a file of another format the claim was wrong before."""
 
@@ -129,7 +130,7 @@ def read_metadata(
         left_out += [name for name in claimed if _may_hold(image.format, name)]
     left_out += _described_text(image)
     if left_out:
-        notes.append(f"not carried: {', '.join(dict.fromkeys(left_out))}")
+        notes.append(f"not carried: {_listed(left_out)}")
     return Metadata(
         icc,
         checked_block("EXIF", block, limit, notes),
@@ -214,6 +215,13 @@ def _upright_xmp(
         return None, []
 
 
+def _listed(names: list[str]) -> str:
+    """The names, each once, as far as they fit into a note."""
+    distinct = list(dict.fromkeys(names))
+    more = len(distinct) - _MAX_NAMES
+    return ", ".join(distinct[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
 def _may_hold(format: str | None, name: str) -> bool:
     is_picture = name in (xmp.GAIN_MAP, xmp.MOTION, xmp.DEPTH_MAP)
     return not is_picture or format in _WITH_FURTHER_PICTURES
@@ -223,7 +231,7 @@ def _described_text(image: Image.Image) -> list[str]:
     """Comments and texts, which there is no place for."""
     text = getattr(image, "text", {})
     kept = (_PNG_XMP, png_profiles.KEYWORD)
-    names = [f"text {key!r}" for key in sorted(text) if not key.startswith(kept)]
+    names = [f"text {key[:_MAX_KEY]!r}" for key in sorted(text) if not key.startswith(kept)]
     if image.info.get("comment") and image.format != "JPEG2000":  # where the encoder signs
         names.insert(0, "comment")
     return names

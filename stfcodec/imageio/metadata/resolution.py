@@ -90,7 +90,8 @@ def stated_in(info: Mapping[Any, Any], format: str | None) -> Resolution | None:
             return None if is_default else per_metre(*metre)
         if format == "PNG":
             return per_metre(*(round(value / 0.0254) for value in (across, down)))
-        across, down = (Fraction(value).limit_denominator(10000) for value in (across, down))
+        # As floats: Pillow's rationals may be 1/0, which a Fraction of them would be, too.
+        across, down = (Fraction(float(v)).limit_denominator(10000) for v in (across, down))
         return stated(across, down, INCH)
     except (TypeError, ValueError, OverflowError):  # the host program may have put anything there
         return None
