@@ -93,7 +93,7 @@ def stated_in(info: Mapping[Any, Any], format: str | None) -> Resolution | None:
         # As floats: Pillow's rationals may be 1/0, which a Fraction of them would be, too.
         across, down = (Fraction(float(v)).limit_denominator(10000) for v in (across, down))
         return stated(across, down, INCH)
-    except (TypeError, ValueError, OverflowError):  # the host program may have put anything there
+    except (TypeError, ValueError, ArithmeticError):  # a host program may put anything there
         return None
 
 
