@@ -209,9 +209,8 @@ def _load(
 
 
 def _device(name: str) -> torch.device:
-    if (
-        registry.check_device(name) == "auto"
-    ):  # the CPU, until the CUDA tests have passed on a CUDA device
+    # "auto" is the CPU, until the CUDA tests have passed on a CUDA device.
+    if registry.check_device(name) == "auto":
         return torch.device("cpu")
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("no CUDA device here: use --device cpu")

@@ -50,9 +50,8 @@ def on_background(picture: Picture, background: str) -> Picture:
     else:
         profile = rgb_profile
     alpha = picture.alpha[..., None].astype(np.uint16)
-    mixed = picture.pixels * alpha + np.array(colour, np.uint16) * (
-        255 - alpha
-    )  # at most 255 * 255
+    # At most 255 * 255, which uint16 holds.
+    mixed = picture.pixels * alpha + np.array(colour, np.uint16) * (255 - alpha)
     return replace(
         picture,
         pixels=((mixed + 127) // 255).astype(np.uint8),

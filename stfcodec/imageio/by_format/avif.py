@@ -6,13 +6,12 @@ orientation that replaces the one in the file.
 
 from __future__ import annotations
 
+import io
 import struct
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import IO
 
-_MAX_BOXES = 1000  # read on one level
-_MAX_META_BYTES = 1 << 20
+from stfcodec.imageio.by_format.boxes import MAX_META_BYTES, boxes, file_size
 
 
 def nclx(fp: IO[bytes]) -> tuple[int, int] | None:
@@ -75,44 +74,24 @@ def _primary_properties(fp: IO[bytes]) -> list[tuple[bytes, bytes]]:
 
 def _meta_box(fp: IO[bytes]) -> bytes:
     """The content of the top-level box `meta` behind its version; empty if there is none."""
-    offset = 0
-    for _ in range(_MAX_BOXES):
-        fp.seek(offset)
-        head = fp.read(16)
-        size, name = struct.unpack_from(">I4s", head)
-        header_size = 8
-        if size == 1:
-            (size,), header_size = struct.unpack_from(">Q", head, 8), 16
+    for name, begin, end in boxes(fp, 0, file_size(fp)):
         if name == b"meta":
-            fp.seek(offset + header_size + 4)
-            content_size = size - header_size - 4 if size else _MAX_META_BYTES
-            return fp.read(max(0, min(content_size, _MAX_META_BYTES)))
-        if size < header_size or size >= 1 << 62:
-            break
-        offset += size
+            fp.seek(begin + 4)
+            return fp.read(max(0, min(end - begin - 4, MAX_META_BYTES)))
     return b""
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _contents(data: bytes) -> list[tuple[bytes, bytes]]:
     """Name and content of each box."""
-    offset = 0
-    for _ in range(_MAX_BOXES):
-        if offset + 8 > len(data):
-            return
-        size, name = struct.unpack_from(">I4s", data, offset)
-        size = size or len(data) - offset
-        if size < 8:
-            return
-        yield name, data[offset + 8 : offset + size]
-        offset += size
+    return [(name, data[begin:end]) for name, begin, end in boxes(io.BytesIO(data), 0, len(data))]
 
 
 def _properties_in(meta: bytes) -> list[tuple[bytes, bytes]]:
-    boxes = dict(_boxes(meta))
-    item = boxes.get(b"pitm", b"")
+    parts = dict(_contents(meta))
+    item = parts.get(b"pitm", b"")
     (primary,) = struct.unpack_from(">H" if item[:1] == b"\0" else ">I", item, 4)
-    item_properties = dict(_boxes(boxes.get(b"iprp", b"")))
-    properties = list(_boxes(item_properties.get(b"ipco", b"")))
+    item_properties = dict(_contents(parts.get(b"iprp", b"")))
+    properties = _contents(item_properties.get(b"ipco", b""))
     indices = _property_indices(item_properties.get(b"ipma", b""), primary)
     return [properties[index - 1] for index in indices if index]
 

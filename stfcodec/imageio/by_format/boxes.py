@@ -14,7 +14,8 @@ from stfcodec.imageio.metadata import exif, xmp
 from stfcodec.imageio.metadata.blocks import Blocks
 
 _MAX_BOXES = 1000  # read on one level
-_MAX_META_BYTES = 1 << 20
+MAX_META_BYTES = 1 << 20
+"""Of the box `meta` of AVIF that is looked at."""
 _XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _IPTC = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
 _EXIF = (b"JpgTiffExif->JP2", bytes.fromhex("0537cdab9d0c4431a72afa561f2a113e"))
@@ -89,7 +90,7 @@ def avif_blocks(fp: IO[bytes], limit: int) -> Blocks:
             fp.seek(begin)
             if name == b"uuid" and fp.read(16) == _CREDENTIALS:
                 found.left_out.append(xmp.CREDENTIALS)
-            if name == b"meta" and not has_meta and end - begin <= _MAX_META_BYTES:
+            if name == b"meta" and not has_meta and end - begin <= MAX_META_BYTES:
                 has_meta = True  # the decoder ignores further ones
                 _read_meta(fp, begin + 4, end, limit, found)
     except (struct.error, IndexError, OverflowError):

@@ -29,7 +29,6 @@ DESCRIPTIVE_TAGS = (
 )
 """Of the first directory: what describes the picture rather than how a file stores it."""
 
-_ORIENTATION = 274
 _LEFT_OUT = {
     **dict.fromkeys((33550, 33922, 34264, 34735, 42112, 42113), "GeoTIFF tags"),
     **{37724: "Photoshop layers", 50838: "ImageJ metadata", 52545: xmp.CREDENTIALS},
@@ -64,7 +63,7 @@ def blocks_in(fp: IO[bytes], limit: int) -> Blocks:
             found.left_out += ["Photoshop resources"] if has_others else []
         found.left_out += [_LEFT_OUT[e.tag] for e in entries if e.tag in _LEFT_OUT]
         for entry in entries:
-            if entry.tag == _ORIENTATION:
+            if entry.tag == exif.ORIENTATION:
                 found.orientation = (*reader.integers(entry), 1)[0]
         if found.orientation is None:
             found.orientation = xmp.orientation(found.xmp or b"")

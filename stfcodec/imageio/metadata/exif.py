@@ -33,7 +33,7 @@ CAMERA, GPS, INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 
 MAKERS_NOTE = 0x927C
 RESOLUTION_TAGS = (282, 283, 296)
-_ORIENTATION = 0x0112
+ORIENTATION = 0x0112
 _SIZE_TAGS = ((256, 257), (0xA002, 0xA003), (0x1001, 0x1002))
 """Width and height, in the first directory, the camera's and that of interoperability."""
 _SUBJECT_TAGS = (0x9214, 0xA214)  # area and location, in pixels of the unturned picture
@@ -78,7 +78,7 @@ def orientation(exif: bytes) -> int:
     """1 to 8 as the first directory says; 1 if it says nothing. Raises DirectoryError."""
     block = _Block.of(exif)
     for entry in block.entries:
-        if entry.tag == _ORIENTATION:
+        if entry.tag == ORIENTATION:
             values = block.reader.integers(entry)
             return values[0] if values and 1 <= values[0] <= 8 else 1
     return 1
@@ -99,14 +99,14 @@ def upright(exif: bytes, size: tuple[int, int], turned: bool) -> bytes | None:
         for entry in entries:
             if entry.tag in tags and entry.kind in (SHORT, LONG) and entry.count == 1:
                 _set_integer(block, entry, size[tags.index(entry.tag)])
-    others = [entry for entry in block.entries if entry.tag != _ORIENTATION]
+    others = [entry for entry in block.entries if entry.tag != ORIENTATION]
     following = 0 if turned else block.following
     if not others and not following:
         return None
     if turned:
         _remove(block, camera, _SUBJECT_TAGS)
     if len(others) < len(block.entries):
-        _remove(block, block.entries, (_ORIENTATION,))
+        _remove(block, block.entries, (ORIENTATION,))
     if turned and block.following:
         return _without_thumbnail(block, len(others))
     return bytes(block.data)
