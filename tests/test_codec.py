@@ -234,8 +234,8 @@ def test_kodak_decodes_exactly(model: str) -> None:
         assert psnr(original, np.asarray(stfcodec.decode(data))) > 22
 
 
-FLAT = 4
-"""Levels, at quality 3 and above; two are wanted: training on flat rectangles brings it down."""
+FLAT = {3: 4, 6: 3}
+"""Levels, by quality; two are wanted: training on flat rectangles brings it down."""
 
 COLOURS = [(255, 255, 255), (0, 0, 0), (128, 128, 128), (255, 0, 255), (30, 90, 200)]
 
@@ -248,7 +248,7 @@ def test_flat_pictures_stay_flat(colour: tuple[int, int, int], size: tuple[int, 
     picture[:] = colour
     for quality in (3, 6):
         decoded = np.asarray(stfcodec.decode(stfcodec.encode(picture, quality=quality)))
-        assert np.abs(decoded.astype(int) - colour).max() <= FLAT
+        assert np.abs(decoded.astype(int) - colour).max() <= FLAT[quality]
 
 
 @pytest.mark.slow
@@ -260,7 +260,7 @@ def test_flat_colours_of_all_kinds(quality: int) -> None:
         picture = np.full((64, 64, 3), colour, np.uint8)
         decoded = np.asarray(stfcodec.decode(stfcodec.encode(picture, quality=quality)))
         errors.append(np.abs(decoded.astype(int) - colour).max())
-    assert max(errors) <= FLAT
+    assert max(errors) <= FLAT[quality]
     assert np.median(errors) <= 2
 
 
@@ -273,7 +273,7 @@ def test_white_stays_white() -> None:
     for quality in (3, 6):
         decoded = np.asarray(stfcodec.decode(stfcodec.encode(picture, quality=quality)))
         ground = decoded[distance > 95]
-        assert ground.min() >= 250
+        assert ground.min() >= 253
 
 
 # --------------------------------------------------------------------------- limits, verification

@@ -34,6 +34,8 @@ RELEASES: tuple[Release, ...] = (
     Release("wacnn-lite", "ed57dac3", "0.3.0", preview=True, bd_rate=-53.3),
     Release("wacnn-lite", "b4a8db0b", "0.4.0", preview=True, bd_rate=-57.2),
     Release("stf-lite", "d5fa4eb7", "0.4.0", preview=True, bd_rate=-54.6),
+    Release("wacnn-lite", "fa4d5cde", "0.5.0", preview=True, bd_rate=-58.1),
+    Release("stf-lite", "e397559b", "0.5.0", preview=True, bd_rate=-55.8),
 )
 
 
