@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from stfcodec.models.coding import LatentCoder
+from stfcodec.models.layers import at_least_float32
 from stfcodec.models.priors import ste_round
 from stfcodec.models.registry import MAX_QUALITY
 
@@ -90,10 +91,10 @@ class CompressionModel(LatentCoder):
         """
 
     def analysis(self, x: Tensor, quality: Tensor | float = MAX_QUALITY) -> Tensor:
-        """g_a: picture (B, 3, H, W) -> latents y (B, M, H/16, W/16), float32."""
+        """g_a: picture (B, 3, H, W) -> latents y (B, M, H/16, W/16), float32 or float64."""
         for stage in self.analysis_stages(quality):
             x = stage.run(x)
-        return x.float()
+        return at_least_float32(x)
 
     def synthesis(self, y_hat: Tensor, quality: Tensor | float = MAX_QUALITY) -> Tensor:
         """g_s: ŷ (B, M, H/16, W/16) -> picture (B, 3, H, W), not clamped."""

@@ -28,7 +28,7 @@ from stfcodec.models.lite_integer import (
     IntegerScales,
     shuffled_order,
 )
-from stfcodec.models.value_ranges import MARGIN, Range, Ranges, measure_ranges
+from stfcodec.models.value_ranges import MARGIN, Ranges, in_float64, measure_ranges
 
 _MAX_STEP_RATIO = 2.0
 """Steps of the context are at most this many times their mean. A larger step would leave the int8
@@ -66,8 +66,11 @@ class _Quantisation:
 def quantise(model: CompressionModel, crops: Sequence[Tensor]) -> nn.Module:
     """The integer form of a model's entropy networks, ready to code.
 
-    crops: as for `measure_ranges`. Raises WeightsError where a layer cannot be made exact.
+    The integers of a published network are the same on every machine, because ranges are measured
+    in float64. crops: as for `measure_ranges`. Raises WeightsError where a layer cannot be made
+    exact.
     """
+    model = in_float64(model)
     ranges = measure_ranges(model, crops)
     if isinstance(model, LiteModel):
         return _LiteBuilder(model, ranges).build().prepare()
@@ -98,7 +101,8 @@ class _Builder:
         low = (sums.low - margin).clamp(_GELU_ZERO, -_GELU_ZERO)
         high = torch.maximum(sums.high + margin, low + 1)
         scale = self._fill_weights(conv, layer, inputs, origin=low)
-        shift = torch.ceil(torch.log2((high - low) / (scale * TABLE_SIZE))).clamp(0, 24)
+        ratio = (high - low).double() / (scale.double() * TABLE_SIZE)
+        shift = torch.ceil(torch.log2(ratio)).clamp(0, 24)
         layer.shift = shift.to(torch.uint8)
         width = torch.exp2(shift.double())
         centres = torch.arange(TABLE_SIZE).double() * width[:, None] + (width[:, None] - 1) / 2
@@ -144,7 +148,7 @@ class _Builder:
         origin: (O,), the real value of the sum 0, by default 0.
         """
         assert conv.bias is not None
-        weight = conv.weight * inputs.step[:, None, None]
+        weight = conv.weight.float() * inputs.step[:, None, None]
         zero = torch.round(inputs.zero)
         mean = self.ranges.inputs[conv].mean / inputs.step
         scale = (weight.abs().amax((1, 2, 3)) / 127).clamp(min=1e-12)
@@ -168,7 +172,7 @@ class _Builder:
         layer.bias = torch.round(exact).to(torch.int32)
         layer.zero = zero.to(torch.int16)
         layer.scale, layer.step = scale.clone(), inputs.step.clone()
-        layer.float_bias = conv.bias.detach().clone()
+        layer.float_bias = conv.bias.detach().float()
         return scale
 
 
@@ -185,7 +189,7 @@ class _ChannelwiseBuilder(_Builder):
         levels = model.gaussian_conditional.scale_table.double()[:-1]
         form.thresholds = torch.floor(levels * SCALE_DENOMINATOR).to(torch.int32)
         # Symbols of z are z − median. The zero point, with which maps are padded, stands for z = 0.
-        medians = model.entropy_bottleneck.medians().flatten()
+        medians = model.entropy_bottleneck.medians().flatten().float()
         z = _Quantisation(torch.ones_like(medians), -medians, torch.ones_like(medians))
         means = self._fill_hyper_synthesis(model.h_mean_s, form.h_mean_s, z)
         scales = self._fill_hyper_synthesis(model.h_scale_s, form.h_scale_s, z)
@@ -262,9 +266,8 @@ class _LiteBuilder(_Builder):
         reordered = nn.Conv2d(conv.in_channels, conv.out_channels, 3)
         reordered.weight.copy_(conv.weight[order])
         reordered.bias = nn.Parameter(conv.bias[order])
-        out = self.ranges.outputs[conv]
         self.ranges.inputs[reordered] = self.ranges.inputs[conv]
-        self.ranges.outputs[reordered] = Range(out.low[order], out.high[order], out.total[order])
+        self.ranges.outputs[reordered] = self.ranges.outputs[conv][order]
         return reordered
 
 
@@ -281,7 +284,7 @@ def _symmetric(magnitude: Tensor) -> _Quantisation:
     No step is far above the mean step; channels that would need a larger one get a larger reach.
     """
     step = (magnitude / 127).clamp(min=1e-6)
-    step = torch.minimum(step, _MAX_STEP_RATIO * step.mean())
+    step = torch.minimum(step, _MAX_STEP_RATIO * step.double().mean().float())
     reach = torch.ceil(magnitude / (step * 127)).clamp(1, MAX_REACH)
     step = torch.maximum(step, magnitude / (127 * reach))
     return _Quantisation(step, torch.zeros_like(step), reach)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from stfcodec.models.base import CompressionModel
 from stfcodec.models.coding import SymbolCoder
 from stfcodec.models.integer_entropy import REPLACED_NETWORKS, IntegerEntropy
-from stfcodec.models.layers import conv3x3, subpel3x3
+from stfcodec.models.layers import at_least_float32, conv3x3, subpel3x3
 from stfcodec.models.priors import EntropyBottleneck, add_uniform_noise, ste_round
 from stfcodec.models.registry import MAX_QUALITY, EntropyWidths
 
@@ -118,12 +118,12 @@ class ChannelwiseModel(CompressionModel):
 
     def cast_precise(self, x: Tensor) -> Tensor:
         """x in the precision of `precise_layers`."""
-        return x if self._is_float else x.float()
+        return x if self._is_float else at_least_float32(x)
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
         # The memory layout decides the algorithm of a convolution, and so its last bits.
         y = y.contiguous(memory_format=torch.channels_last)
-        return self.h_a(self.cast_inner(y)).float()
+        return at_least_float32(self.h_a(self.cast_inner(y)))
 
     # ------------------------------------------------------------------ the slice loop
 
@@ -138,11 +138,11 @@ class ChannelwiseModel(CompressionModel):
             support = decoded[: self.support]
             mean_support = torch.cat([means, *support], 1)
             scale_support = torch.cat([scales, *support], 1)
-            mean = self.cc_mean_transforms[i](mean_support)
-            scale = self.cc_scale_transforms[i](scale_support)
+            mean = at_least_float32(self.cc_mean_transforms[i](mean_support))
+            scale = at_least_float32(self.cc_scale_transforms[i](scale_support))
             y_hat = code(i, mean, scale)
             lrp = self.lrp_transforms[i](torch.cat([mean_support, y_hat], 1))
-            decoded.append(y_hat + 0.5 * torch.tanh(lrp))
+            decoded.append(y_hat + 0.5 * torch.tanh(at_least_float32(lrp)))
         return torch.cat(decoded, 1)
 
     def gains(self, quality: Tensor | float, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -160,24 +160,23 @@ class ChannelwiseModel(CompressionModel):
         quality: Tensor | float,
         rounding: Callable[[Tensor], Tensor] = ste_round,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        # Only the transforms run under autocast: rounding needs the last bits of y.
+        z = self.hyper_analysis(y)
+        medians = self.entropy_bottleneck.medians()
+        z_hat = ste_round(z - medians) + medians
+        z_tilde = add_uniform_noise(z) if self.training else z_hat
+        y_likelihoods: list[Tensor] = []
+        passes = self.passes(y)
+
+        def code(i: int, mean: Tensor, scale: Tensor) -> Tensor:
+            rounded = rounding(passes[i] - mean)
+            residual = add_uniform_noise(passes[i]) - mean if self.training else rounded
+            y_likelihoods.append(self.gaussian_conditional.likelihood(residual, scale))
+            return rounded + mean
+
+        y_hat = self._decode_slices(z_hat, code)
         with torch.autocast(y.device.type, enabled=False):
-            z = self.hyper_analysis(y)
-            medians = self.entropy_bottleneck.medians()
-            z_hat = ste_round(z - medians) + medians
-            z_tilde = add_uniform_noise(z) if self.training else z_hat
             z_likelihoods = self.entropy_bottleneck.likelihood(z_tilde)
-            y_likelihoods: list[Tensor] = []
-            passes = self.passes(y)
-
-            def code(i: int, mean: Tensor, scale: Tensor) -> Tensor:
-                rounded = rounding(passes[i] - mean)
-                residual = add_uniform_noise(passes[i]) - mean if self.training else rounded
-                y_likelihoods.append(self.gaussian_conditional.likelihood(residual, scale))
-                return rounded + mean
-
-            y_hat = self._decode_slices(z_hat, code)
-            return y_hat, torch.cat(y_likelihoods, 1), z_likelihoods
+        return y_hat, torch.cat(y_likelihoods, 1), z_likelihoods
 
     # -------------------------------------------------------------------------- coding
 

@@ -19,6 +19,7 @@ from stfcodec.models.calibrate import quantise
 from stfcodec.models.coding import flat, symbols_of
 from stfcodec.models.priors import scale_levels
 from stfcodec.models.registry import LAMBDAS
+from stfcodec.models.value_ranges import in_float64
 
 CALIBRATION_BATCHES, _RANGE_BATCHES = 48, 12
 """Batches of crops that the tables are fitted to, and how many of them calibrate the integers."""
@@ -29,10 +30,13 @@ symbols then spread over proportionally more values."""
 
 
 def fit_for_coding(model: CompressionModel, crops: Sequence[Tensor]) -> None:
-    """Give a model its integer form, and CDF tables fitted to what that form codes.
+    """Give a trained model its integer form, and CDF tables fitted to what that form codes.
 
-    crops: as for `fit_tables`. Raises WeightsError where a layer cannot be made exact.
+    The quantiles of z are fitted to its density. crops: as for `fit_tables`. Raises WeightsError
+    where a layer cannot be made exact.
     """
+    model.entropy_bottleneck.fit_quantiles()
+    model.update()
     model.integer = quantise(model, crops[:_RANGE_BATCHES])
     model.gaussian_conditional.set_tables(fit_tables(model, crops))
 
@@ -47,23 +51,30 @@ def fit_tables(model: CompressionModel, crops: Sequence[Tensor]) -> CdfTables:
     scales = scale_levels().numpy()
     gaussian = gaussian_tables(scales)
     counts = np.zeros((len(scales), gaussian.cdf.shape[1] - 1), dtype=np.int64)
+    floating = in_float64(model)
     for n, x in enumerate(crops):
-        _count_batch(counts, gaussian, model, x, 1.0 + n % len(LAMBDAS))
+        _count_batch(counts, gaussian, model, floating, x, 1.0 + n % len(LAMBDAS))
     return tables_from_counts(counts, scales)
 
 
 def _count_batch(
-    counts: np.ndarray, tables: CdfTables, model: CompressionModel, x: Tensor, quality: float
+    counts: np.ndarray,
+    tables: CdfTables,
+    model: CompressionModel,
+    floating: CompressionModel,
+    x: Tensor,
+    quality: float,
 ) -> None:
-    y = model.analysis(x, quality).contiguous()
-    z, passes = model.symbols_and_passes(y, quality)
+    """Count the symbols of crops x (B, 3, H, W), whose latents `floating` computes."""
+    y = floating.analysis(x.to(next(floating.parameters()).dtype), quality).contiguous()
+    z, passes = floating.symbols_and_passes(y, quality)
 
     def code(i: int, mean: Tensor, level: Tensor) -> Tensor:
         symbols = symbols_of(passes[i] - mean)
         count_symbols(counts, tables, flat(symbols), flat(level))
-        return symbols
+        return symbols.float()
 
-    model.decode_symbols(z, quality, code)
+    model.decode_symbols(z.float(), quality, code)
 
 
 def count_symbols(

@@ -19,6 +19,11 @@ _PEDESTAL = 2.0**-36
 """Offset of stored parameters of `NonNegative`, which keeps the gradient at 0 from vanishing."""
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """x as float32, or as float64 if it is that. Any shape."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class _LowerBoundFunction(torch.autograd.Function):
     """max(x, bound). Below the bound, only gradients that raise x pass."""
 

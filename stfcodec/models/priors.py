@@ -6,6 +6,7 @@ and buffer names equal those of the published checkpoints.
 
 from __future__ import annotations
 
+import copy
 import math
 from functools import cached_property
 from itertools import pairwise
@@ -39,9 +40,18 @@ def add_uniform_noise(x: Tensor) -> Tensor:
 
 
 def scale_levels() -> Tensor:
-    """The scales that have a CDF table: (64,) float32, log-spaced 0.11…256."""
-    low, high = math.log(SCALE_MIN), math.log(SCALE_MAX)
-    return torch.exp(torch.linspace(low, high, SCALE_LEVELS, dtype=torch.float32))
+    """The scales that have a CDF table: (64,) float32, log-spaced 0.11…256.
+
+    Those of the published checkpoints, to the last bit, on every machine. torch.linspace and
+    torch.exp round differently from processor to processor.
+    """
+    low, high = np.float32(math.log(SCALE_MIN)), np.float32(math.log(SCALE_MAX))
+    step = float((high - low) / np.float32(SCALE_LEVELS - 1))
+    half = np.arange(SCALE_LEVELS // 2)
+    # With a fused multiply-add, from both ends to the middle.
+    logarithms = np.concatenate([float(low) + half * step, float(high) - half[::-1] * step])
+    exact = [math.exp(value) for value in logarithms.astype(np.float32).tolist()]
+    return torch.tensor(exact, dtype=torch.float32)
 
 
 class TabledPrior(nn.Module):
@@ -129,17 +139,23 @@ class EntropyBottleneck(TabledPrior):
         p = self.likelihood_lower_bound(self.interval(flat))
         return p.reshape(z.shape[1], z.shape[0], *z.shape[2:]).transpose(0, 1)
 
+    def quantile_loss(self) -> Tensor:
+        """Sum over channels of the distances, as logits, of the quantiles from where the tails hold
+        TAIL_MASS and the median is (the auxiliary loss of Ballé et al., 2018). A scalar."""
+        return (self.logits(self.quantiles) - self.target).abs().sum()
+
     @torch.no_grad()
     def fit_quantiles(self) -> None:
         """Set the outer quantiles so that the tails hold TAIL_MASS. The medians stay."""
+        wide = copy.deepcopy(self).double()
         for column in (0, 2):
-            low = torch.full_like(self.quantiles[:, :, :1], -1e4)
+            low = torch.full_like(wide.quantiles[:, :, :1], -1e4)
             high = -low
             for _ in range(60):
                 middle = (low + high) / 2
-                below = self.logits(middle) < self.target[column]
+                below = wide.logits(middle) < wide.target[column]
                 low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-            self.quantiles[:, :, column] = high[:, :, 0]
+            self.quantiles[:, :, column] = high[:, :, 0].to(self.quantiles)
 
     @torch.no_grad()
     def update(self) -> None:

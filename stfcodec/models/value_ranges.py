@@ -1,10 +1,13 @@
 """The ranges of values in a model's float entropy networks, measured on photographs.
 
-Calibration (`calibrate.py`) derives the quantisation of weights and activations from them.
+Calibration (`calibrate.py`) derives the quantisation of weights and activations from them. Ranges
+are rounded to 8 significant bits, so that machines whose float arithmetic differs in the last bits
+find the same ones.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,10 +17,13 @@ from torch import Tensor, nn
 
 from stfcodec.models.base import CompressionModel
 from stfcodec.models.blocks import Convolution
+from stfcodec.models.channelwise import ChannelwiseModel
 from stfcodec.models.registry import LAMBDAS
 
 MARGIN = 0.25
 """Ranges are widened by this share on both sides, because other photographs exceed them."""
+
+_SIGNIFICANT_BITS = 8
 
 
 @dataclass
@@ -27,27 +33,50 @@ class Range:
     All start at 0, so a range always includes 0; `add` gives them one entry per channel.
     """
 
-    low: Tensor = field(default_factory=lambda: torch.zeros(()))
-    high: Tensor = field(default_factory=lambda: torch.zeros(()))
+    lowest: Tensor = field(default_factory=lambda: torch.zeros(()))
+    highest: Tensor = field(default_factory=lambda: torch.zeros(()))
     total: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
     count: int = 0
 
     def add(self, x: Tensor) -> None:
         """x: (B, C, H, W)."""
-        self.low = torch.minimum(self.low, x.amin((0, 2, 3)))
-        self.high = torch.maximum(self.high, x.amax((0, 2, 3)))
+        self.lowest = torch.minimum(self.lowest, x.amin((0, 2, 3)))
+        self.highest = torch.maximum(self.highest, x.amax((0, 2, 3)))
         self.total = self.total + x.double().sum((0, 2, 3))
         self.count += x.shape[0] * x.shape[2] * x.shape[3]
 
+    def __getitem__(self, channels: Tensor) -> Range:
+        """The range of these channels, in this order."""
+        return Range(
+            self.lowest[channels], self.highest[channels], self.total[channels], self.count
+        )
+
+    @property
+    def low(self) -> Tensor:
+        """(C,) float32."""
+        return _rounded(self.lowest)
+
+    @property
+    def high(self) -> Tensor:
+        """(C,) float32."""
+        return _rounded(self.highest)
+
     @property
     def mean(self) -> Tensor:
-        """(C,)."""
-        return (self.total / max(self.count, 1)).float()
+        """(C,) float32."""
+        return _rounded(self.total / max(self.count, 1))
 
     @property
     def magnitude(self) -> Tensor:
-        """(C,): the largest magnitude, with the margin."""
+        """(C,) float32: the largest magnitude, with the margin."""
         return torch.maximum(-self.low, self.high) * (1 + MARGIN)
+
+
+def _rounded(x: Tensor) -> Tensor:
+    """x to _SIGNIFICANT_BITS significant bits, float32. Any shape."""
+    mantissa, exponent = torch.frexp(x.double())
+    units = torch.round(torch.ldexp(mantissa, torch.tensor(_SIGNIFICANT_BITS)))
+    return torch.ldexp(units, exponent - _SIGNIFICANT_BITS).float()
 
 
 @dataclass
@@ -58,6 +87,17 @@ class Ranges:
     outputs: dict[nn.Conv2d, Range] = field(default_factory=dict)
     y_hat: Range = field(default_factory=Range)
     """ŷ before the inverse gain."""
+
+
+def in_float64(model: CompressionModel) -> CompressionModel:
+    """A copy of the published networks in float64, without an integer form; lite models themselves,
+    whose layers choose their precision.
+
+    What is rounded to integers after float64 arithmetic is practically the same on every machine.
+    """
+    if not isinstance(model, ChannelwiseModel):
+        return model
+    return copy.deepcopy(model, {id(model.integer): None}).double()
 
 
 @torch.no_grad()
@@ -72,7 +112,7 @@ def measure_ranges(model: CompressionModel, crops: Sequence[Tensor]) -> Ranges:
     with _recording(model, ranges):
         for i, x in enumerate(crops):
             quality = 1.0 + i % len(LAMBDAS)
-            y = model.analysis(x, quality).contiguous()
+            y = model.analysis(x.to(next(model.parameters()).dtype), quality).contiguous()
             ranges.y_hat.add(_code(model, y, quality))
     return ranges
 

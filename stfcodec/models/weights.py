@@ -6,6 +6,7 @@ networks, and the integer coding tables. `locate.py` finds files, `releases.py` 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import re
@@ -63,7 +64,10 @@ def save(model: CompressionModel, path: Path) -> None:
     with torch.no_grad():
         for k, p in parameters.items():
             p.copy_(stored[k].float())
-    model.entropy_bottleneck.update()
+    # In float64, so that every machine finds the same tables.
+    wide = copy.deepcopy(model.entropy_bottleneck).double()
+    wide.update()
+    model.entropy_bottleneck.set_tables(wide.tables)
     left_out = model.integer_replaces if model.integer is not None else ()
     tensors = {k: t for k, t in stored.items() if k.split(".")[0] not in left_out}
     tensors |= {

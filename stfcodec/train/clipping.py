@@ -22,9 +22,10 @@ class GradientClipper:
     All decisions are tensor operations, so nothing waits for the device.
     """
 
-    def __init__(self, limit: float, device: torch.device) -> None:
-        """limit: gradients are clipped to this multiple of the running mean."""
-        self.limit = limit
+    def __init__(self, limit: float, device: torch.device, norm: float | None = None) -> None:
+        """limit: gradients are clipped to this multiple of the running mean. norm: to this norm
+        instead, and only those that are not finite are dropped."""
+        self.limit, self.norm = limit, norm
         self.mean_norm = torch.zeros((), device=device)
         """Running mean of the norm of accepted gradients; 0 before the first."""
 
@@ -36,8 +37,13 @@ class GradientClipper:
         """
         norm = gradients.norm()
         mean_norm = torch.where(self.mean_norm > 0, self.mean_norm, norm)
-        accepted = torch.isfinite(norm) & (norm < SPIKE_FACTOR * mean_norm)
-        gradients.mul_((self.limit * mean_norm / norm).clamp(max=1))
+        accepted = torch.isfinite(norm)
+        if self.norm is None:
+            accepted &= norm < SPIKE_FACTOR * mean_norm
+            longest = self.limit * mean_norm
+        else:
+            longest = torch.full_like(norm, self.norm)
+        gradients.mul_((longest / norm).clamp(max=1))
         gradients.masked_fill_(~accepted, 0)
         updated = torch.lerp(mean_norm, norm, _MEAN_WEIGHT)
         self.mean_norm.copy_(torch.where(accepted, updated, mean_norm))

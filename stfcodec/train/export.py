@@ -28,20 +28,24 @@ def write_record(record: dict[str, Any], folder: Path) -> None:
 
 
 def export_weights(
-    info: ModelInfo, state: dict[str, Tensor], photographs: list[Tensor], crop: int, folder: Path
+    info: ModelInfo,
+    state: dict[str, Tensor],
+    photographs: list[Tensor],
+    crop: int,
+    folder: Path,
+    quality: float | None = None,
 ) -> Path:
     """Write a weights file that the codec can load into `folder`; return its path.
 
     state: the trained parameters, other entries are optional. photographs: (H, W, 3) uint8, from
     which crops of `crop`² pixels are cut; the integer form of the entropy networks and the CDF
     tables of y are fitted to these. The quantiles of z are fitted to its density.
+    quality: of a model with a weights file for each quality.
     """
     model = build(info)
     model.load_state_dict(state, strict=False)
     model.eval()
-    model.entropy_bottleneck.fit_quantiles()
-    model.update()
     fit_for_coding(model, calibration_crops(photographs, crop, CALIBRATION_BATCHES))
-    path = folder / locate.file_name(info, 1)
+    path = folder / locate.file_name(info, quality or 1)
     weights.save(model, path)
     return path

@@ -58,7 +58,7 @@ def _train(
     save_interval_s: float,
     after_save: Callable[[], object],
 ) -> None:
-    folder = trainer.folder
+    folder, epoch = trainer.folder, trainer.settings.epoch or 0
     if not (folder / CHECKPOINT).exists():
         trainer.save(CHECKPOINT)
     step_end = last_save = row_start = time.monotonic()
@@ -71,7 +71,8 @@ def _train(
         steps += 1
         now = time.monotonic()
         trainer.elapsed, step_end = trainer.elapsed + now - step_end, now
-        if now - row_start < LOG_INTERVAL_S and trainer.progress < 1:
+        ends_epoch = epoch > 0 and trainer.step % epoch == 0
+        if now - row_start < LOG_INTERVAL_S and trainer.progress < 1 and not ends_epoch:
             continue
         means = (sums / steps).tolist()  # waits for the device
         if _has_diverged(trainer, means[0], steps):
@@ -80,8 +81,10 @@ def _train(
         now = time.monotonic()
         speed = (trainer.pixels - pixels_before) / 1e6 / (now - row_start)
         validation_loss = None
-        if now - last_save >= save_interval_s or trainer.progress >= 1:
+        if ends_epoch or now - last_save >= save_interval_s or trainer.progress >= 1:
             validation_loss = trainer.validate()
+            if ends_epoch:
+                trainer.plateau.observe(validation_loss)
             trainer.save(CHECKPOINT)
             last_save = now
         row = _log_row(trainer, means, speed, validation_loss)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stfcodec.errors import UsageError
-from stfcodec.models import registry
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Settings:
     """
 
     model: str
-    """Name of a lite model."""
+    """Name of a model."""
     data: str
     """Folder of the photographs."""
     minutes: float | None = 30.0
@@ -31,7 +30,10 @@ class Settings:
     warmup: int = 200
     """Steps over which the learning rate rises linearly."""
     decay: float = 0.4
-    """Share of the budget over which the learning rate falls linearly to zero, in (0, 1]."""
+    """Share of the budget over which the learning rate falls linearly to zero, in 0…1."""
+    epoch: int | None = None
+    """Steps between two validations; where the last few brought no lower loss, the learning rate
+    falls (`schedule.Plateau`). None: it does not, and validations come with checkpoints."""
     batch: int = 4
     """Crops per step."""
     crop: int = 256
@@ -50,12 +52,19 @@ class Settings:
     visible."""
     clip: float = 2.0
     """Gradients are clipped to this multiple of the running mean of their norm."""
+    clip_norm: float | None = None
+    """Gradients are clipped to this norm instead, and none is dropped."""
     ema: float = 0.998
     """Decay per step of the exponential moving average of the parameters."""
     optimiser: str = "soap"
     """"soap" or "adam"."""
+    betas: tuple[float, float] = (0.95, 0.99)
+    """Decay rates of the optimiser's first and second moments."""
+    auxiliary_rate: float = 0.0
+    """Learning rate of Adam for the quantiles of z, which have a loss of their own. 0: they stay
+    until the export, which fits them."""
     quality: float | None = None
-    """Train at this one quality, 1…6; None: at all of them."""
+    """Train at this one quality, 1…6; None: at all of them, for models of variable rate."""
     part: str | None = None
     """Train only "g_a" or "g_s" and freeze the rest, which computes as in coding; None: train the
     whole model."""
@@ -75,8 +84,6 @@ class Settings:
             raise UsageError(f"unknown optimiser {self.optimiser!r}; choose soap or adam")
         if self.part not in (None, "g_a", "g_s"):
             raise UsageError(f"unknown part {self.part!r}; choose g_a or g_s")
-        if self.quality is not None:
-            registry.check_quality(self.quality, registry.by_name(self.model))
         for name, size in (("crop", self.crop), ("decay crop", self.decay_crop)):
             if size % 64 or size <= 0:
                 raise UsageError(f"{name} {size} is not a positive multiple of 64")

@@ -89,10 +89,11 @@ class Soap:
             group.view_of(rotated).copy_(rotate(group.view_of(gradients), preconditioner))
         self.update.zero_()
         self.adam.step()
-        # Where a basis changes much, second moments are estimates, and single updates could be
-        # many learning rates long.
-        bound = _MAX_UPDATE * self.learning_rate
-        self.update.copy_(self.update.clamp(-bound, bound))
+        if any(self.preconditioners):
+            # Where a basis changes much, second moments are estimates, and single updates could be
+            # many learning rates long.
+            bound = _MAX_UPDATE * self.learning_rate
+            self.update.copy_(self.update.clamp(-bound, bound))
         for group, preconditioner in self._rotated_groups():
             update = group.view_of(self.update)
             update.copy_(rotate(update, preconditioner, back=True))

@@ -20,6 +20,7 @@ from stfcodec.errors import UsageError
 from stfcodec.models import registry
 from stfcodec.models.build import build
 from stfcodec.models.lite import LiteModel
+from stfcodec.models.registry import ModelInfo
 from stfcodec.train.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from stfcodec.train.clipping import GradientClipper
 from stfcodec.train.cuda_graphs import GraphReplay
@@ -39,6 +40,7 @@ from stfcodec.train.loss import (
     rate_distortion,
     stratified_qualities,
 )
+from stfcodec.train.plateau import Plateau
 from stfcodec.train.settings import Settings
 from stfcodec.train.soap import Soap
 from stfcodec.train.synthetic import paste_rectangles
@@ -62,20 +64,26 @@ class Trainer:
     """
 
     def __init__(
-        self, settings: Settings, folder: Path, initial_weights: Path | None = None
+        self,
+        settings: Settings,
+        folder: Path,
+        initial_weights: Path | None = None,
+        info: ModelInfo | None = None,
     ) -> None:
         """Load the photographs and build the model.
 
         folder: receives all files of the run. If it holds a checkpoint, the run resumes from it.
-        initial_weights: a weights file or checkpoint to start from; None: the model is initialised
-        from the photographs. Raises UsageError or WeightsError if something does not fit.
+        initial_weights: a weights file or checkpoint to start from; None: a lite model is
+        initialised from the photographs, others at random. info: the model, by default the one of
+        the registry that the settings name. Raises UsageError or WeightsError if something does not
+        fit.
         """
         self.settings, self.folder = settings, folder
         self.initial_weights = initial_weights
         self.device = torch.device(settings.device)
-        self.info = registry.by_name(settings.model)
-        if not isinstance(self.info.widths, registry.LiteWidths):
-            raise UsageError(f"{settings.model}: only lite models are trained here")
+        self.info = info or registry.by_name(settings.model)
+        self.qualities = _qualities(settings, self.info)
+        """Whole qualities at which the model is validated."""
         torch.manual_seed(settings.seed)
         min_side = max(settings.crop, settings.decay_crop)
         photographs = load_photographs(Path(settings.data), min_side, settings.limit)
@@ -95,14 +103,18 @@ class Trainer:
         self.parameters = FlatParameters(self.model)
         self.averaged_values = self.parameters.values.clone()
         """Exponential moving average of the parameters, which is what is exported."""
-        self.clipper = GradientClipper(settings.clip, self.device)
+        self.clipper = GradientClipper(settings.clip, self.device, settings.clip_norm)
         self.replay = GraphReplay(self.sampler.generator)
         self.optimiser = Soap(
             self.parameters,
             self.replay,
+            settings.betas,
             max_width=_MAX_ROTATED_WIDTH[settings.optimiser],
             basis_interval=_BASIS_INTERVAL.get(self.device.type, _BASIS_INTERVAL["cpu"]),
         )
+        self.quantiles = self.model.entropy_bottleneck.quantiles
+        self.quantile_optimiser = torch.optim.Adam([self.quantiles], settings.auxiliary_rate)
+        self.plateau = Plateau()
         self.step = 0
         """Optimiser steps done."""
         self.elapsed = 0.0
@@ -143,8 +155,8 @@ class Trainer:
         """The learning rate of the next step."""
         s = self.settings
         warmup = min(1.0, (self.step + 1) / s.warmup)
-        decay = min(1.0, max(0.0, 1 - self.progress) / s.decay)
-        return self.rate_factor * s.rate * warmup * decay
+        decay = min(1.0, max(0.0, 1 - self.progress) / s.decay) if s.decay else 1.0
+        return self.rate_factor * self.plateau.factor * s.rate * warmup * decay
 
     # ----------------------------------------------------------------------- one step
 
@@ -160,36 +172,50 @@ class Trainer:
         bf16 = s.bf16 and not (is_decay and self.step % _FLOAT32_INTERVAL == 0)
         means = self.replay((size, bf16), lambda: self._compute_gradients(batch, size, bf16))
         self.optimiser.step(self.learning_rate)
+        if s.auxiliary_rate:
+            self._fit_quantiles()
         self.averaged_values.lerp_(self.parameters.values, 1 - s.ema)
         self.step += 1
         self.pixels += batch * size**2
         return means
+
+    def _fit_quantiles(self) -> None:
+        """Do one step on the quantiles of z, which the rate-distortion loss does not change."""
+        loss = self.model.entropy_bottleneck.quantile_loss()
+        (gradient,) = torch.autograd.grad(loss, self.quantiles)
+        assert self.quantiles.grad is not None
+        self.quantiles.grad.copy_(gradient)
+        self.quantile_optimiser.step()
 
     def _compute_gradients(self, batch: int, size: int, bf16: bool) -> Tensor:
         """Fill the gradients from a random batch, clipped. Returns the same as `train_step`."""
         s = self.settings
         x = paste_rectangles(self.sampler(batch, size), s.flat, self.sampler.generator)
         quality = stratified_qualities(batch, self.sampler.generator)
+        weight = balancing_weights(quality)
         if s.quality is not None:
             quality.fill_(s.quality)
+            weight.fill_(1)
         self.model.precision = torch.bfloat16 if bf16 else torch.float32
         # Steps in float32 are too few to be worth compiling.
         model = self.compiled_model if bf16 else self.model
         loss = rate_distortion(model(x, quality), x, quality)
         gradients = self.parameters.gradients.zero_()
         objective = loss.loss + s.flat_weight * lambda_at(quality) * loss.flat_mse
-        (objective * balancing_weights(quality)).mean().backward()
+        (objective * weight).mean().backward()
         norm = self.clipper(gradients)
         means = [part.detach().mean() for part in (loss.loss, loss.bpp, loss.mse)]
         return torch.stack([*means, norm])
 
     @torch.no_grad()
     def validate(self) -> float:
-        """Mean over the qualities of ln(loss), with averaged parameters on held-out photographs."""
+        """Mean over the whole qualities of ln(loss), with averaged parameters on held-out
+        photographs, in float32."""
         self.model.eval()
+        self.model.precision = torch.float32
         log_losses = []
         with self._values_replaced_by(self.averaged_values):
-            for q in registry.WHOLE_QUALITIES:
+            for q in self.qualities:
                 losses = []
                 for x in self.validation_crops.split(_VALIDATION_BATCH):
                     quality = torch.full((len(x),), float(q), device=self.device)
@@ -223,6 +249,8 @@ class Trainer:
             "model": self._model_state(self.parameters.values),
             "average": self._model_state(self.averaged_values),
             "optimiser": self.optimiser.state_dict(),
+            "quantiles": self.quantile_optimiser.state_dict(),
+            "plateau": self.plateau.state_dict(),
             "generator": self.sampler.generator.get_state(),
             "random": torch.get_rng_state(),
             "usual": self.clipper.mean_norm,
@@ -242,6 +270,9 @@ class Trainer:
             self.averaged_values.copy_(self.parameters.values)
             self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
+        if "plateau" in state:
+            self.quantile_optimiser.load_state_dict(state["quantiles"])
+            self.plateau.load_state_dict(state["plateau"])
         self.sampler.generator.set_state(state["generator"])
         torch.set_rng_state(state["random"])
         self.clipper.mean_norm.copy_(state["usual"])
@@ -278,4 +309,15 @@ class Trainer:
         write_record(self.record(), self.folder)
         state = self._model_state(self.averaged_values)
         crop = self.settings.decay_crop
-        return export_weights(self.info, state, self.photographs, crop, self.folder)
+        quality = self.settings.quality
+        return export_weights(self.info, state, self.photographs, crop, self.folder, quality)
+
+
+def _qualities(settings: Settings, info: ModelInfo) -> tuple[float, ...]:
+    """The qualities that a run is validated at. Raises UsageError where the model does not have the
+    quality of the settings, or needs one."""
+    if settings.quality is not None:
+        return (registry.check_quality(settings.quality, info),)
+    if not info.variable_rate:
+        raise UsageError(f"{info.name} is trained for one λ: give --lambda or --quality")
+    return registry.WHOLE_QUALITIES

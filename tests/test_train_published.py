@@ -1,0 +1,109 @@
+"""Training of the published networks: one λ each, and the parts of the paper's recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small import SMALL
+
+from stfcodec.errors import UsageError
+from stfcodec.models import registry
+from stfcodec.models.priors import EntropyBottleneck, scale_levels
+from stfcodec.train.clipping import GradientClipper
+from stfcodec.train.plateau import Plateau
+from stfcodec.train.settings import Settings
+from stfcodec.train.trainer import Trainer
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+    Image.fromarray(noise).resize((128, 96), Image.Resampling.BICUBIC).save(folder / "a.png")
+    return folder
+
+
+def settings(folder: Path, **changes: object) -> Settings:
+    return Settings(
+        model=SMALL.name, data=str(folder), minutes=None, steps=4, batch=1, crop=64, decay_crop=64,
+        decay=0.0, warmup=1, flat=0.0, synthetic=0.0, **changes,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_run_for_one_quality_exports_under_its_name(
+    bf16: bool, photographs: Path, tmp_path: Path
+) -> None:
+    chosen = settings(photographs, quality=4, bf16=bf16, optimiser="adam", auxiliary_rate=1e-3)
+    trainer = Trainer(chosen, tmp_path / "run", info=SMALL)
+    quantiles = trainer.quantiles.detach().clone()
+    before = trainer.parameters.values.clone()
+    trainer.train_step(False)
+    assert not torch.equal(trainer.quantiles, quantiles)
+    assert not torch.equal(trainer.parameters.values, before)
+    assert math.isfinite(trainer.validate())
+    (tmp_path / "run").mkdir()
+    assert trainer.export().name == "wacnn-small-q4.safetensors"
+
+
+def test_published_networks_need_one_whole_quality(photographs: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="for one λ"):
+        Trainer(settings(photographs), tmp_path, info=SMALL)
+    with pytest.raises(UsageError, match="whole qualities"):
+        Trainer(settings(photographs, quality=2.5), tmp_path, info=SMALL)
+    with pytest.raises(UsageError, match="outside"):
+        Trainer(settings(photographs, quality=7), tmp_path, info=registry.by_name("wacnn-lite"))
+
+
+def test_rate_falls_after_the_fifth_validation_without_gain() -> None:
+    plateau = Plateau()
+    for loss in (1.0, 0.9, 0.9, 0.95, 0.9, 0.91):
+        plateau.observe(loss)
+    assert plateau.factor == 1
+    resumed = Plateau()
+    resumed.load_state_dict(plateau.state_dict())
+    resumed.observe(0.9)
+    assert resumed.factor == pytest.approx(0.3)
+    resumed.observe(0.8)
+    assert (resumed.factor, resumed.lowest) == (pytest.approx(0.3), 0.8)
+
+
+def test_gradients_are_clipped_to_a_norm() -> None:
+    clipper = GradientClipper(2.0, torch.device("cpu"), norm=1.0)
+    for length in (0.5, 40.0):  # forty times the mean is no spike here
+        gradients = torch.full((4,), length / 2)
+        assert clipper(gradients) == pytest.approx(length)
+        assert gradients.norm() == pytest.approx(min(length, 1.0))
+    gradients = torch.tensor([1.0, math.inf])
+    clipper(gradients)
+    assert not gradients.any()
+
+
+def test_quantiles_move_to_where_the_tails_begin() -> None:
+    prior = EntropyBottleneck(3)
+    fitted = EntropyBottleneck(3)
+    fitted.load_state_dict(prior.state_dict())
+    fitted.fit_quantiles()
+    optimiser = torch.optim.Adam([prior.quantiles], 4.0)
+    first = prior.quantile_loss().item()
+    for step in range(400):
+        optimiser.param_groups[0]["lr"] = 4.0 * (1 - step / 400)
+        optimiser.zero_grad()
+        prior.quantile_loss().backward()
+        optimiser.step()
+    assert prior.quantile_loss().item() < 0.1 * first
+    assert prior.quantile_loss() < 2 * fitted.quantile_loss() + 1
+
+
+def test_scale_levels_are_the_published_ones() -> None:
+    """To the last bit, whatever instructions torch uses."""
+    digest = hashlib.sha256(scale_levels().numpy().astype("<f4").tobytes()).hexdigest()
+    assert digest[:8] == "c8bdaad6"
