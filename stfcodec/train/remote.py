@@ -276,7 +276,8 @@ def collect(parts: Path, photographs: Path, out: Path) -> None:
     settings = record["settings"]
     pictures = load_photographs(photographs, settings["decay_crop"])
     info = registry.by_name(settings["model"])
-    path = export_weights(info, joined["average"], pictures, settings["decay_crop"], out)
+    crop, quality = settings["decay_crop"], settings.get("quality")
+    path = export_weights(info, joined["average"], pictures, crop, out, quality)
     click.echo(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 
