@@ -1,4 +1,4 @@
-"""WACNN and STF of the published structure narrower: `python -m benchmarks.narrow_models`.
+"""Narrow WACNN and STF of the published structure: `python -m benchmarks.narrow_models`.
 
 The published widths need days of a GPU. What integers cost depends on the structure (slices,
 supports, latent residual prediction) and on how training shapes the values, and both are the same
@@ -7,57 +7,30 @@ here. The program knows only the published widths, so these models exist for mea
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from benchmarks.options import EXISTING_FOLDER
-from stfcodec.models.registry import EntropyWidths, ModelInfo, StfWidths, WacnnWidths
+from stfcodec.models import registry
+from stfcodec.models.registry import ModelInfo
 
 _CONTEXT = (80, 64, 48, 32)
 
-WACNN = ModelInfo(
-    name="wacnn-narrow",
-    id=3,
-    family="wacnn",
-    widths=WacnnWidths(
-        channels=(64, 64, 64, 160),
-        heads=8,
-        units=3,
-        entropy=EntropyWidths(
-            slices=10,
-            support=5,
-            h_a=(160, 128, 112, 96, 80, 64),
-            h_s=(64, 80, 96, 112, 128, 160),
-            context=_CONTEXT,
-        ),
-    ),
-    variable_rate=False,
-    parameters=0,
-)
 
-STF = ModelInfo(
-    name="stf-narrow",
-    id=4,
-    family="stf",
-    widths=StfWidths(
-        dims=(24, 48, 96, 192),
-        depths=(2, 2, 6, 2),
-        heads=(3, 6, 12, 24),
-        mlp_ratio=4.0,
-        end_width=24,
-        entropy=EntropyWidths(
-            slices=12,
-            support=6,
-            h_a=(192, 144, 120, 104, 88, 64),
-            h_s=(64, 88, 104, 120, 144, 192),
-            context=_CONTEXT,
-        ),
-    ),
-    variable_rate=False,
-    parameters=0,
-)
+def _narrow(name: str, h_a: tuple[int, int, int, int, int, int], **widths: Any) -> ModelInfo:
+    """The model called `name` with other channel counts. h_s mirrors h_a."""
+    info = registry.by_name(name)
+    assert not isinstance(info.widths, registry.LiteWidths)
+    entropy = replace(info.widths.entropy, h_a=h_a, h_s=h_a[::-1], context=_CONTEXT)
+    narrow: Any = replace(info.widths, entropy=entropy, **widths)
+    return replace(info, name=f"{name}-narrow", widths=narrow, parameters=0)
+
+
+WACNN = _narrow("wacnn", (160, 128, 112, 96, 80, 64), channels=(64, 64, 64, 160))
+STF = _narrow("stf", (192, 144, 120, 104, 88, 64), dims=(24, 48, 96, 192), end_width=24)
 
 MODELS = {info.name: info for info in (WACNN, STF)}
 
@@ -78,16 +51,11 @@ MODELS = {info.name: info for info in (WACNN, STF)}
 def main(photographs: Path, out: Path, model: str, start: Path | None, **options: Any) -> None:
     """Train a narrow model on PHOTOGRAPHS for one quality, on one CPU thread; OUT is as of
     `stfcodec train`."""
-    import torch
-
-    from stfcodec.allocator import keep_freed_memory
-    from stfcodec.train.loop import run_training
+    from stfcodec.train.loop import prepare_process, run_training
     from stfcodec.train.settings import Settings
     from stfcodec.train.trainer import Trainer
 
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    keep_freed_memory()
+    prepare_process(threads=1)
     crop = options["crop"]
     settings = Settings(model=model, data=str(photographs), decay_crop=crop, flat=0.0, **options)
     run_training(Trainer(settings, out, start, MODELS[model]), report=click.echo)

@@ -55,21 +55,13 @@ def command(data: Path, out: Path, start: Path | None, threads: int | None, **op
     OUT receives last.pt (checkpoint), trunk.pt (before the decay; a later run goes on from it with
     --start), log.csv, and at the end the weights. The same command run again resumes.
     """
-    import torch
-
-    from stfcodec.allocator import keep_freed_memory
-    from stfcodec.train.loop import run_training
+    from stfcodec.train.loop import prepare_process, run_training
     from stfcodec.train.settings import Settings
     from stfcodec.train.trainer import Trainer
 
     if not data.is_dir():
         raise UsageError(f"{data} is not a folder of pictures")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    # Vanishing gradients pass through the smallest floats, with which CPUs take up to a hundred
-    # times as long. Threads inherit this, so it comes before the first of them.
-    torch.set_flush_denormal(True)
-    keep_freed_memory()
+    prepare_process(threads)
     settings = Settings(data=str(data), **options)
     trainer = Trainer(settings, out, start)
     run_training(trainer, report=messages.say)

@@ -19,7 +19,7 @@ from stfcodec.models.calibrate import quantise
 from stfcodec.models.coding import flat, symbols_of
 from stfcodec.models.priors import scale_levels
 from stfcodec.models.registry import LAMBDAS
-from stfcodec.models.value_ranges import in_float64
+from stfcodec.models.value_ranges import in_float64, latents
 
 CALIBRATION_BATCHES, _RANGE_BATCHES = 48, 12
 """Batches of crops that the tables are fitted to, and how many of them calibrate the integers."""
@@ -66,8 +66,7 @@ def _count_batch(
     quality: float,
 ) -> None:
     """Count the symbols of crops x (B, 3, H, W), whose latents `floating` computes."""
-    y = floating.analysis(x.to(next(floating.parameters()).dtype), quality).contiguous()
-    z, passes = floating.symbols_and_passes(y, quality)
+    z, passes = floating.symbols_and_passes(latents(floating, x, quality), quality)
 
     def code(i: int, mean: Tensor, level: Tensor) -> Tensor:
         symbols = symbols_of(passes[i] - mean)

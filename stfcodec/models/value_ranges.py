@@ -100,6 +100,11 @@ def in_float64(model: CompressionModel) -> CompressionModel:
     return copy.deepcopy(model, {id(model.integer): None}).double()
 
 
+def latents(model: CompressionModel, x: Tensor, quality: float) -> Tensor:
+    """y (B, M, h, w) of crops x (B, 3, H, W), in the precision of the model's parameters."""
+    return model.analysis(x.to(next(model.parameters()).dtype), quality).contiguous()
+
+
 @torch.no_grad()
 def measure_ranges(model: CompressionModel, crops: Sequence[Tensor]) -> Ranges:
     """Code the crops with the float networks and return the ranges of what these see.
@@ -112,7 +117,7 @@ def measure_ranges(model: CompressionModel, crops: Sequence[Tensor]) -> Ranges:
     with _recording(model, ranges):
         for i, x in enumerate(crops):
             quality = 1.0 + i % len(LAMBDAS)
-            y = model.analysis(x.to(next(model.parameters()).dtype), quality).contiguous()
+            y = latents(model, x, quality)
             ranges.y_hat.add(_code(model, y, quality))
     return ranges
 

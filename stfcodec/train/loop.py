@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import torch
 
+from stfcodec.allocator import keep_freed_memory
 from stfcodec.train.checkpoint import CHECKPOINT, TRUNK
 from stfcodec.train.log import LOG, LOSS_PLOT, append_row, plot_log
 from stfcodec.train.trainer import Trainer
@@ -23,6 +24,16 @@ DIVERGENCE_FACTOR = 1.3
 """The run has diverged if the mean loss of a row is this multiple of the lowest row's, or NaN."""
 DIVERGENCE_MIN_STEPS = 8
 """Rows of fewer steps are too noisy to tell."""
+
+
+def prepare_process(threads: int | None) -> None:
+    """Set up a process of its own for training. threads: of the CPU; None: torch's default."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    # Vanishing gradients pass through the smallest floats, with which CPUs take up to a hundred
+    # times as long. Threads inherit this, so it comes before the first of them.
+    torch.set_flush_denormal(True)
+    keep_freed_memory()
 
 
 def run_training(
