@@ -167,12 +167,14 @@ def codec_for(
     found = _device(device)
 
     def load(path: Path) -> Codec:
+        if fingerprint is None:
+            locate.check_stated(path, info, quality)
         key = locate.identity(path), host.float32_precision()
         return _load(info, path, found, _precision(found), refines, key)
 
     if path is not None or fingerprint is None:
         return load(path or locate.find(info, quality))
-    problem = locate.missing(info, fingerprint)
+    problem = locate.missing(info, quality, fingerprint)
     for candidate in locate.with_fingerprint(fingerprint):
         try:
             codec = load(candidate)
@@ -200,7 +202,7 @@ def _load(
     if model.integer is None:
         raise WeightsError(
             f"{path}: these weights have no integer form, without which other machines could not "
-            f"decode; make one with 'stfcodec quantize'"
+            f"decode; 'stfcodec weights import' makes one"
         )
     model.set_precision(precision)
     for name in model.transforms:

@@ -25,7 +25,7 @@ LAYERS = (
     {"rate_control"},
     {"settings"},
     {"api"},
-    {"batch", "train"},
+    {"batch", "checkpoints", "train"},
     {"cli"},
     {"__main__"},
 )

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import copy
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from photographs import crop, photographs
-from PIL import Image
 from torch import Tensor
 
 import stfcodec
 from benchmarks.untrained_models import random_model
 from stfcodec import container
-from stfcodec.cli import quantize
 from stfcodec.errors import StreamError, WeightsError
 from stfcodec.metrics import bd_rate
 from stfcodec.models import locate, registry, weights
@@ -82,7 +78,7 @@ def test_streams_survive_hostile_symbols(lite_path: Path) -> None:
 def test_weights_without_integer_form_do_not_code(tmp_path: Path) -> None:
     path = tmp_path / "float.safetensors"
     weights.save(build(LITE), path)
-    with pytest.raises(WeightsError, match="stfcodec quantize"):
+    with pytest.raises(WeightsError, match="stfcodec weights import"):
         stfcodec.encode(crop((64, 64)), weights=path)
 
 
@@ -122,20 +118,3 @@ def test_quantisation_costs_the_embedded_weights_little() -> None:
     assert abs(bd_rate(floating, integer)) < 0.5
     assert "BD-rate" in summary(floating, integer)
     assert "BD-rate" not in summary(floating[:1], integer[:1])
-
-
-@pytest.mark.slow
-def test_quantize_prints_what_integers_cost(tmp_path: Path) -> None:
-    """From a training checkpoint's averaged weights to a file that codes."""
-    checkpoint, data, output = (tmp_path / n for n in ("last.pt", "data", "out.safetensors"))
-    network = weights.load(LITE, locate.find(LITE, 1.0))
-    network.integer = None
-    torch.save({"model": {}, "average": network.state_dict()}, checkpoint)
-    data.mkdir()
-    Image.fromarray(crop((128, 128))).save(data / "a.png")
-    options = ["--data", str(data), "-o", str(output), "--crop", "64"]
-    done = CliRunner().invoke(quantize.command, [str(checkpoint), *options])
-    assert done.exit_code == 0, done.output
-    assert re.search(r"[+-][\d.]+ % bits, [+-][\d.]+ dB", done.output)
-    coded = stfcodec.encode(crop((64, 64)), weights=output)
-    assert stfcodec.decode(coded, weights=output).size == (64, 64)

@@ -150,29 +150,47 @@ def test_embedded_weights_have_a_release() -> None:
         assert len(set(found)) == len(found)
 
 
-def test_missing_weights_say_where_to_put_them(
+def test_missing_weights_say_how_to_install_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(locate.ENVIRONMENT, str(tmp_path / "named"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     paper = registry.by_name("wacnn")
-    with pytest.raises(WeightsError, match=r"wacnn-q4\.safetensors.*data/stfcodec.*--weights"):
+    with pytest.raises(
+        WeightsError, match=r"4 \(λ 0\.013\): .*'stfcodec weights import .*--weights"
+    ):
         locate.find(paper, 4)
     assert locate.status(paper) == "missing"
+    assert locate.qualities(paper) == []
     (tmp_path / "named").mkdir()
     (tmp_path / "named" / "wacnn-q4.safetensors").touch()
     assert locate.find(paper, 4).parent.name == "named"
     assert locate.status(paper) == "installed"
+    assert locate.qualities(paper) == [4]
+
+
+def test_of_several_files_the_newest_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(locate.ENVIRONMENT, str(tmp_path))
+    paper = registry.by_name("wacnn")
+    names = ("wacnn-q4-00000002", "wacnn-q4-00000001", "wacnn-q4-old", "stf-q4-00000003")
+    for seconds, name in enumerate(names):
+        path = tmp_path / f"{name}.safetensors"
+        path.touch()
+        os.utime(path, (seconds, seconds))
+    assert locate.find(paper, 4).stem == "wacnn-q4-00000001"
+    (tmp_path / "wacnn-q4.safetensors").touch()
+    assert locate.find(paper, 4).stem == "wacnn-q4"
 
 
 def test_a_user_without_a_home_has_the_embedded_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    def homeless(path: Path) -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     monkeypatch.delenv(locate.ENVIRONMENT, raising=False)
-    monkeypatch.setattr(Path, "expanduser", homeless)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     assert locate.status(LITE) == "embedded"
     assert locate.find(LITE, 3).is_file()
-    with pytest.raises(WeightsError, match=rf"into \${locate.ENVIRONMENT}, or name a file"):
+    with pytest.raises(WeightsError, match=rf"name one in \${locate.ENVIRONMENT}"):
+        locate.installed_folder()
+    with pytest.raises(WeightsError, match="no weights for wacnn"):
         locate.find(registry.by_name("wacnn"), 3)

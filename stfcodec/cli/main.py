@@ -19,7 +19,7 @@ COMMANDS = {
     "info": "Show what .stf files say about themselves.",
     "models": "List the models and whether their weights are here.",
     "train": "Train a model on photographs.",
-    "quantize": "Give weights the integer form that coding needs.",
+    "weights": "Install weights for the published networks, and look after them.",
 }
 
 

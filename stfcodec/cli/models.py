@@ -36,6 +36,7 @@ def _record(info: registry.ModelInfo) -> dict[str, Any]:
         "variable_rate": info.variable_rate,
         "lambdas": registry.LAMBDAS,
         "weights": locate.status(info),
+        "qualities": locate.qualities(info),
         "measured": list(_measured(info)),
     }
 
@@ -47,7 +48,7 @@ def _measured(info: registry.ModelInfo) -> Iterator[dict[str, Any]]:
 
 
 def _report(records: list[dict[str, Any]]) -> Iterator[str]:
-    yield from _table([_COLUMNS, *map(_row, records)])
+    yield from table([_COLUMNS, *map(_row, records)])
     for record in records:
         if record["measured"]:
             rows = [
@@ -56,7 +57,7 @@ def _report(records: list[dict[str, Any]]) -> Iterator[str]:
             ]
             yield ""
             yield f"{record['model']}, measured:"
-            yield from _table([("quality", "bpp", "PSNR (dB)"), *rows])
+            yield from table([("quality", "bpp", "PSNR (dB)"), *rows])
 
 
 def _row(record: dict[str, Any]) -> tuple[str, ...]:
@@ -66,11 +67,19 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
         record["family"],
         f"{record['parameters'] / 1e6:.1f} M",
         qualities if record["variable_rate"] else f"{qualities}, whole",
-        record["weights"],
+        _weights(record),
     )
 
 
-def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:
+def _weights(record: dict[str, Any]) -> str:
+    """Where they are, and which qualities they serve if not all."""
+    if len(record["qualities"]) in (0, len(record["lambdas"])):
+        return str(record["weights"])
+    return f"{record['weights']} (quality {', '.join(map(str, record['qualities']))})"
+
+
+def table(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """Lines with the cells of each row in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))

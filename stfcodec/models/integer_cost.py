@@ -27,23 +27,38 @@ class Point(NamedTuple):
     psnr: float
 
 
-@torch.inference_mode()
 def curves(
     model: CompressionModel, pictures: Sequence[np.ndarray], qualities: Sequence[float]
 ) -> tuple[list[Point], list[Point]]:
-    """Rate-distortion curves of the float networks and of the integer form, one point per quality.
+    """Rate-distortion curves of the float networks and of the integer form, see `curve`.
 
-    A point is the mean over the pictures. Raises ValueError where the model has no integer form.
+    Raises ValueError where the model has no integer form.
     """
-    forms = _both_forms(model)
-    points: tuple[list[list[Point]], ...] = tuple([[] for _ in qualities] for _ in forms)
-    for pixels in pictures:
-        for i, quality in enumerate(qualities):
-            y = analyse(model, pixels, quality)
-            for form, of_form in zip(forms, points, strict=True):
-                of_form[i].append(_point(model, form, pixels, y, quality))
-    floating, integer = ([Point(*map(mean, zip(*c, strict=True))) for c in p] for p in points)
-    return floating, integer
+    if model.integer is None:
+        raise ValueError("the model has no integer form")
+    floating = curve(model, None, pictures, qualities)
+    return floating, curve(model, model.integer, pictures, qualities)
+
+
+@torch.inference_mode()
+def curve(
+    model: CompressionModel,
+    form: nn.Module | None,
+    pictures: Sequence[np.ndarray],
+    qualities: Sequence[float],
+) -> list[Point]:
+    """One point per quality, the mean over the pictures.
+
+    form: the integer form, or None for the float networks.
+    """
+    points: list[Point] = []
+    for quality in qualities:
+        found = [
+            _point(model, form, pixels, analyse(model, pixels, quality), quality)
+            for pixels in pictures
+        ]
+        points.append(Point(*map(mean, zip(*found, strict=True))))
+    return points
 
 
 def summary(floating: Sequence[Point], integer: Sequence[Point]) -> str:
@@ -52,13 +67,6 @@ def summary(floating: Sequence[Point], integer: Sequence[Point]) -> str:
     decibels = mean(p.psnr for p in integer) - mean(p.psnr for p in floating)
     text = f"integers against float {100 * bits:+.3f} % bits, {decibels:+.4f} dB"
     return text + (f", BD-rate {bd_rate(floating, integer):+.3f} %" if len(floating) > 1 else "")
-
-
-def _both_forms(model: CompressionModel) -> tuple[None, nn.Module]:
-    """The values of `model.integer` for the float networks and for the integer form."""
-    if model.integer is None:
-        raise ValueError("the model has no integer form")
-    return None, model.integer
 
 
 def _point(

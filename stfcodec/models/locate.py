@@ -1,30 +1,55 @@
-"""Where weights files lie, and the manifest of the embedded ones. Importable without torch.
+"""Where weights files lie, what they say of themselves, and the manifest of the embedded ones.
 
-Embedded weights come with the program. Installed weights are files that a user puts into a folder.
+Embedded weights come with the program. Installed weights lie in a folder of the user. Importable
+without torch.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from functools import cache
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from stfcodec.errors import WeightsError
-from stfcodec.models import releases
-from stfcodec.models.registry import WHOLE_QUALITIES, ModelInfo
+from stfcodec.models import registry, releases
+from stfcodec.models.registry import ModelInfo
 
 ENVIRONMENT = "STFCODEC_WEIGHTS"
-"""Name of the environment variable with a folder of installed weights."""
+"""Name of the environment variable with the folder of installed weights."""
 
 FINGERPRINT = "stfcodec.fingerprint"
 """Key of the fingerprint, 8 hex digits, in the metadata of a weights file."""
+
+MODEL, QUALITY, SOURCE = "stfcodec.model", "stfcodec.quality", "stfcodec.source"
+"""Keys of the model's name, of the quality of weights that serve one, and of what they were made
+from. Older files lack them."""
+
+_NAME = re.compile(r"(?P<model>.+?)(-q(?P<quality>\d))?(-[0-9a-f]{8})?\.safetensors")
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 
 _MAX_HEADER = 16 << 20
 """Bytes of the header of a weights file, at most."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+
+
+class WeightsFile(NamedTuple):
+    """A weights file as it describes itself. `weights.load` finds out whether that is true."""
+
+    path: Path
+    fingerprint: str
+    """8 hex digits."""
+    model: str | None
+    quality: float | None
+    """None: every quality, or not stated."""
+    source: str | None
+    """The checkpoint it was made from."""
+    embedded: bool
 
 
 def embedded_folder() -> Path:
@@ -33,15 +58,25 @@ def embedded_folder() -> Path:
     return inside if inside.is_dir() else _PACKAGE.parent / "weights"
 
 
-def installed_folders() -> list[Path]:
-    """The folders of installed weights: $STFCODEC_WEIGHTS, then the user's data folder."""
-    named = os.environ.get(ENVIRONMENT)
-    folders = [Path(named)] if named else []
+def installed_folder() -> Path:
+    """The folder of installed weights: $STFCODEC_WEIGHTS, or else `stfcodec` in the user's data
+    folder. Raises WeightsError for a user who has no such folder."""
+    if named := os.environ.get(ENVIRONMENT):
+        return Path(named)
+    from platformdirs import user_data_path
+
+    with suppress(RuntimeError):  # the user has no home
+        folder = user_data_path("stfcodec", appauthor=False)
+        if folder.is_absolute():  # older versions return "~/…" then
+            return folder
+    raise WeightsError(f"no folder for weights: name one in ${ENVIRONMENT}")
+
+
+def _folders() -> list[Path]:
     try:
-        data = os.environ.get("XDG_DATA_HOME") or str(Path("~/.local/share").expanduser())
-    except RuntimeError:  # the user has no home folder
-        return folders
-    return [*folders, Path(data) / "stfcodec"]
+        return [embedded_folder(), installed_folder()]
+    except WeightsError:
+        return [embedded_folder()]
 
 
 def file_name(info: ModelInfo, quality: float) -> str:
@@ -55,64 +90,139 @@ def file_name(info: ModelInfo, quality: float) -> str:
 
 def file_names(info: ModelInfo) -> list[str]:
     """Names of the weights files of a model, lowest quality first."""
-    return list(dict.fromkeys(file_name(info, quality) for quality in WHOLE_QUALITIES))
+    return list(dict.fromkeys(file_name(info, quality) for quality in registry.WHOLE_QUALITIES))
+
+
+def installed_name(info: ModelInfo, quality: float, fingerprint: bytes) -> str:
+    """Name of a weights file among others of the same model and quality."""
+    return file_name(info, quality).replace(".", f"-{fingerprint.hex()}.")
+
+
+def describe(info: ModelInfo, quality: float, source: str) -> dict[str, str]:
+    """The metadata of a weights file. quality: of no meaning for a model of variable rate."""
+    described = {MODEL: info.name, SOURCE: source}
+    return described if info.variable_rate else described | {QUALITY: f"{quality:g}"}
 
 
 def find(info: ModelInfo, quality: float) -> Path:
-    """The weights file of a model at a quality, embedded or installed.
+    """The weights file of a model at a quality: embedded, or the newest installed one.
 
-    Raises WeightsError, which says where to put the file.
+    A file with the plain `file_name` goes before files with fingerprints in their names. Raises
+    WeightsError, which says how to install weights.
     """
+    if path := _find(info, quality):
+        return path
+    raise WeightsError(
+        f"no weights for {_at_quality(info, quality)}: install a checkpoint with 'stfcodec weights "
+        f"import CHECKPOINT', or name a weights file with --weights"
+    )
+
+
+def _find(info: ModelInfo, quality: float) -> Path | None:
     name = file_name(info, quality)
-    for folder in (embedded_folder(), *installed_folders()):
+    for folder in _folders():
         if (folder / name).is_file():
             return folder / name
-    raise WeightsError(
-        f"no weights for {info.name} at quality {quality:g}: {_advice(name)} or name a file with "
-        f"--weights"
-    )
+        if others := _with_fingerprints(folder, name):
+            return max(others, key=lambda path: path.stat().st_mtime_ns)
+    return None
+
+
+def _with_fingerprints(folder: Path, name: str) -> list[Path]:
+    """The files in a folder whose names are that of `file_name` and a fingerprint."""
+    stem = re.escape(name.removesuffix(".safetensors"))
+    pattern = re.compile(stem + r"-[0-9a-f]{8}\.safetensors")
+    return [p for p in folder.glob("*.safetensors") if pattern.fullmatch(p.name) and p.is_file()]
+
+
+def files() -> Iterator[WeightsFile]:
+    """Every weights file in the folders that states its fingerprint, embedded ones first."""
+    for folder in _folders():
+        for path in sorted(folder.glob("*.safetensors")):
+            if found := describe_file(path):
+                yield found
 
 
 def with_fingerprint(fingerprint: bytes) -> list[Path]:
     """The files in all folders that state this fingerprint, whatever their names are."""
-    return [
-        path
-        for folder in (embedded_folder(), *installed_folders())
-        for path in sorted(folder.glob("*.safetensors"))
-        if _stated_fingerprint(path) == fingerprint.hex()
-    ]
+    return [file.path for file in files() if file.fingerprint == fingerprint.hex()]
 
 
-def missing(info: ModelInfo, fingerprint: bytes) -> WeightsError:
+def missing(info: ModelInfo, quality: float, fingerprint: bytes) -> WeightsError:
     """The error for a stream whose weights are in none of the folders."""
     needed = releases.describe(info.name, fingerprint)
+    of = info.name if info.variable_rate else _at_quality(info, quality)
     return WeightsError(
-        f"the stream needs weights {needed} of {info.name}, which are not here: "
-        f"{_advice('the file')} or name it with --weights"
+        f"the stream needs weights {needed} of {of}, which are not here: install the file, or the "
+        f"checkpoint that it was made from, with 'stfcodec weights import FILE'; or name a weights "
+        f"file with --weights"
     )
 
 
-def _advice(name: str) -> str:
-    folders = installed_folders()
-    return f"put {name} into {folders[-1]}," if folders else f"put {name} into ${ENVIRONMENT},"
+def check_stated(path: Path, info: ModelInfo, quality: float) -> None:
+    """Raise WeightsError where a file says that it is of another model, or for another quality."""
+    stated = describe_file(path)
+    if stated is None:
+        return
+    if stated.model not in (None, info.name):
+        raise WeightsError(f"{path}: weights of {stated.model}; use --model {stated.model}")
+    if stated.quality not in (None, quality):
+        raise WeightsError(
+            f"{path}: weights for quality {stated.quality:g} alone; use --quality "
+            f"{stated.quality:g}"
+        )
 
 
-def _stated_fingerprint(path: Path) -> str | None:
-    """The fingerprint of a file according to the manifest, or else to the file's own metadata.
+def _at_quality(info: ModelInfo, quality: float) -> str:
+    text = f"{info.name} at quality {quality:g}"
+    return text if info.variable_rate else f"{text} (λ {registry.lambda_from_quality(quality):g})"
 
-    `weights.load` computes the true one.
+
+def describe_file(path: Path) -> WeightsFile | None:
+    """What a weights file says of itself, the manifest's fingerprint for an embedded one.
+
+    None where it is not a weights file or states no fingerprint.
     """
-    if path.parent == embedded_folder():
-        return manifest().get(path.name, {}).get("fingerprint")
     if not path.is_file():  # a pipe would block
         return None
+    stated = _metadata(path, identity(path))
+    embedded = path.parent == embedded_folder()
+    if embedded:
+        entry = manifest().get(path.name, {})
+        stated = dict(stated) | {FINGERPRINT: entry.get("fingerprint")}
+    if not stated.get(FINGERPRINT):
+        return None
+    name, named_quality = _from_name(path)
+    quality = stated.get(QUALITY, named_quality)
+    return WeightsFile(
+        path,
+        stated[FINGERPRINT],
+        stated.get(MODEL, name),
+        float(quality) if quality and _NUMBER.fullmatch(quality) else None,
+        stated.get(SOURCE),
+        embedded,
+    )
+
+
+def _from_name(path: Path) -> tuple[str | None, str | None]:
+    """The model and the quality in the name of a file, as `installed_name` makes it."""
+    found = _NAME.fullmatch(path.name)
+    if found is None or found["model"] not in {info.name for info in registry.MODELS}:
+        return None, None
+    return found["model"], found["quality"]
+
+
+@lru_cache(maxsize=256)
+def _metadata(path: Path, _: object) -> Mapping[str, str]:
+    """The metadata of a safetensors file; {} where it has none, or is no such file. The last
+    argument changes when the file does."""
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size)) if size <= _MAX_HEADER else {}
-        return str(header["__metadata__"][FINGERPRINT])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
+        return {str(k): str(v) for k, v in header["__metadata__"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
 
 
 def identity(path: Path) -> tuple[int, ...]:
@@ -126,12 +236,15 @@ def identity(path: Path) -> tuple[int, ...]:
 
 def status(info: ModelInfo) -> Literal["embedded", "installed", "missing"]:
     """Where weights of the model lie, for any quality."""
-    names = file_names(info)
-    if any((embedded_folder() / n).is_file() for n in names):
+    paths = [path for quality in registry.WHOLE_QUALITIES if (path := _find(info, quality))]
+    if any(path.parent == embedded_folder() for path in paths):
         return "embedded"
-    if any((folder / n).is_file() for folder in installed_folders() for n in names):
-        return "installed"
-    return "missing"
+    return "installed" if paths else "missing"
+
+
+def qualities(info: ModelInfo) -> list[int]:
+    """The whole qualities that there are weights for."""
+    return [quality for quality in registry.WHOLE_QUALITIES if _find(info, quality)]
 
 
 def expected_sha256(path: Path) -> str | None:

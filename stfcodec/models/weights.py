@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import io
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -27,6 +26,7 @@ from stfcodec.models.build import build
 from stfcodec.models.host import plain_torch
 from stfcodec.models.priors import SCALE_LEVELS
 from stfcodec.models.registry import ModelInfo
+from stfcodec.models.state_dicts import read_state_file
 
 _TABLES = re.compile(r"\.(_quantized_cdf|_cdf_length|_offset|scale_table)$")
 """Keys of coding tables."""
@@ -41,26 +41,25 @@ _ENCODER_ONLY = re.compile(
 """Keys of tensors that no decoder reads: the analysis, and what only training or the refinement of
 latents needs."""
 
-_MAX_SIZE = 4 << 30
-"""Bytes of a weights file, at most."""
-
 _MAX_LOGARITHM = 40.0
 """Magnitude of the logarithm of a scale or gain, at most. Its exponential is finite."""
 
-# Newer compressai versions renamed these parameters.
-_RENAMED = re.compile(r"(entropy_bottleneck\.)(matrices|biases|factors)\.(\d+)$")
-_ORIGINAL = {"matrices": "_matrix", "biases": "_bias", "factors": "_factor"}
+
+def save(model: CompressionModel, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write what `serialise` returns; an existing file is replaced."""
+    write_bytes(path, serialise(model, metadata), overwrite=True)
 
 
-def save(model: CompressionModel, path: Path) -> None:
-    """Write parameters as float16, and the integer form and coding tables unchanged.
+def serialise(model: CompressionModel, metadata: Mapping[str, str] | None = None) -> bytes:
+    """A weights file: parameters as float16, the integer form and coding tables unchanged.
 
-    The float networks that an integer form replaces are left out, and so are constants. The
-    model's parameters are rounded to float16 as well, and the tables of z rebuilt from them, so
-    that the model codes as the file does.
+    A parameter beyond the range of float16 stays float32. The float networks that an integer form
+    replaces are left out, and so are constants. The model's parameters are rounded to float16 as
+    well, the tables of z rebuilt from them, and its `fingerprint` is set, so that the model codes
+    as the file does. metadata: as `locate.describe` makes it.
     """
     parameters = dict(model.named_parameters())
-    stored = {k: p.detach().half() for k, p in parameters.items()}
+    stored = {k: _half(p.detach()) for k, p in parameters.items()}
     with torch.no_grad():
         for k, p in parameters.items():
             p.copy_(stored[k].float())
@@ -74,8 +73,19 @@ def save(model: CompressionModel, path: Path) -> None:
         k: t for k, t in model.state_dict().items() if _TABLES.search(k) or k.startswith(_INTEGER)
     }
     tensors = {k: t.cpu().contiguous() for k, t in tensors.items()}
-    data = save_safetensors(tensors, {locate.FINGERPRINT: fingerprint(tensors).hex()})
-    write_bytes(path, data, overwrite=True)
+    model.fingerprint = fingerprint(tensors)
+    return pack(tensors, metadata)
+
+
+def pack(tensors: dict[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
+    """A weights file of these tensors, with their fingerprint in its metadata."""
+    described = {locate.FINGERPRINT: fingerprint(tensors).hex(), **(metadata or {})}
+    return save_safetensors(tensors, described)
+
+
+def _half(parameter: Tensor) -> Tensor:
+    half = parameter.half()
+    return half if torch.isfinite(half).all() else parameter.float()
 
 
 def fingerprint(state: dict[str, Tensor]) -> bytes:
@@ -117,10 +127,8 @@ class _NoInitialisation(TorchFunctionMode):
 def load(info: ModelInfo, path: Path, coding: bool = False) -> CompressionModel:
     """The model in evaluation mode, float32, with coding tables and its `fingerprint`.
 
-    path: a weights file in the format of this module, or a checkpoint of the published networks
-    ({"state_dict": …}) or of our training ({"average": …}). Checkpoints have no integer form, and
-    their tables are computed here. The model does not keep the file open or mapped, so the file may
-    be replaced afterwards.
+    path: a weights file in the format of this module, or a checkpoint that `read_state_file` reads.
+    The model does not keep the file open or mapped, so the file may be replaced afterwards.
 
     coding: whether the model is for coding only. Then the float networks that an integer form
     replaces stay undefined. Otherwise they get the weights of the integer form.
@@ -128,25 +136,33 @@ def load(info: ModelInfo, path: Path, coding: bool = False) -> CompressionModel:
     Raises WeightsError where the file is missing, damaged or of another model, where a value is not
     finite, and where a sum of the integer form could be inexact.
     """
-    data = _read(path)
-    if locate.expected_sha256(path) not in (None, hashlib.sha256(data).hexdigest()):
+    file = read_state_file(path)
+    if locate.expected_sha256(path) not in (None, file.sha256):
         raise WeightsError(f"{path}: damaged (its SHA-256 is not the manifest's); reinstall it")
-    state = _parse(path, data)
+    return load_state(info, file.tensors, path, coding)
+
+
+@plain_torch()
+def load_state(
+    info: ModelInfo, state: dict[str, Tensor], path: Path, coding: bool = False
+) -> CompressionModel:
+    """As `load`, from the tensors of the file, which the function takes out of `state`.
+
+    Checkpoints have no integer form. Their coding tables, which may be there, empty or stale, are
+    computed anew, and their constants must be those of the model.
+    """
     _check_values(state, path)
     digest = fingerprint(state)
     with _NoInitialisation():
         model = build(info)
-    integer = any(k.startswith(_INTEGER) for k in state)
-    if integer:
-        _check_coding_tables(state, path)
-    for name in ("entropy_bottleneck", "gaussian_conditional"):
-        prior = model.get_submodule(name)
-        for key in [k for k in state if k.startswith(name) and _TABLES.search(k)]:
-            setattr(prior, key.rsplit(".", 1)[1], state.pop(key))
     replaced: tuple[str, ...] = ()
-    if integer:
+    if has_integer_form(state):
+        _check_coding_tables(state, path)
+        _move_tables(state, model)
         model.integer = model.new_integer().to(torch.float32)
         replaced = model.integer_replaces
+    else:
+        _drop_buffers(state, model, path)
     _check_types(model, state, path)
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
@@ -171,17 +187,26 @@ def load(info: ModelInfo, path: Path, coding: bool = False) -> CompressionModel:
     return model.eval()
 
 
-def _read(path: Path) -> bytes:
-    try:
-        if not path.is_file():
-            raise WeightsError(f"{path}: cannot read the weights (no file)")
-        if path.stat().st_size > _MAX_SIZE:
-            raise WeightsError(f"{path}: cannot read the weights (over {_MAX_SIZE} bytes)")
-        return path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot read the weights ({error.strerror})") from None
-    except MemoryError:
-        raise WeightsError(f"{path}: cannot read the weights (not enough memory)") from None
+def has_integer_form(state: Iterable[str]) -> bool:
+    """Whether a state dict with these keys is that of a weights file that codes."""
+    return any(k.startswith(_INTEGER) for k in state)
+
+
+def _move_tables(state: dict[str, Tensor], model: CompressionModel) -> None:
+    for name in ("entropy_bottleneck", "gaussian_conditional"):
+        prior = model.get_submodule(name)
+        for key in [k for k in state if k.startswith(name) and _TABLES.search(k)]:
+            setattr(prior, key.rsplit(".", 1)[1], state.pop(key))
+
+
+def _drop_buffers(state: dict[str, Tensor], model: CompressionModel, path: Path) -> None:
+    """Take tables and constants out of a checkpoint. Raises WeightsError for other constants."""
+    for key, constant in model.named_buffers():
+        found = state.pop(key, constant)
+        if _TABLES.search(key):
+            continue
+        if found.shape != constant.shape or not torch.allclose(found.to(constant), constant, 1e-4):
+            raise WeightsError(f"{path}: made for another network ({key} has other values)")
 
 
 def _check_values(state: dict[str, Tensor], path: Path) -> None:
@@ -226,29 +251,3 @@ def _check_types(model: CompressionModel, state: dict[str, Tensor], path: Path) 
     for key, t in state.items():
         if t.dtype not in allowed.get(key, {t.dtype}):
             raise WeightsError(f"{path}: damaged weights file ({key} is {t.dtype})")
-
-
-def _parse(path: Path, data: bytes) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            state = load_safetensors(data)
-        else:
-            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-            state = state.get("state_dict") or state.get("average") or state
-            state.pop("n_averaged", None)
-        return {_published_name(k): _plain(v) for k, v in state.items() if isinstance(v, Tensor)}
-    except Exception as error:  # unpickling garbage raises almost anything
-        raise WeightsError(f"{path}: damaged weights file ({one_line(error)})") from None
-
-
-def _plain(t: Tensor) -> Tensor:
-    if t.layout != torch.strided or t.is_quantized or t.device.type != "cpu":
-        raise TypeError(f"a tensor is {t.layout} on {t.device}, not a plain one")
-    return t.detach()
-
-
-def _published_name(key: str) -> str:
-    """The key of the published checkpoints: without the data-parallel prefix, and as in older
-    compressai versions."""
-    key = key.removeprefix("module.")
-    return _RENAMED.sub(lambda m: f"{m[1]}{_ORIGINAL[m[2]]}{m[3]}", key)

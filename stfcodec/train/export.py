@@ -47,5 +47,5 @@ def export_weights(
     model.eval()
     fit_for_coding(model, calibration_crops(photographs, crop, CALIBRATION_BATCHES))
     path = folder / locate.file_name(info, quality or 1)
-    weights.save(model, path)
+    weights.save(model, path, locate.describe(info, quality or 1, "stfcodec train"))
     return path

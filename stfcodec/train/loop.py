@@ -20,8 +20,12 @@ from stfcodec.train.trainer import Trainer
 
 LOG_INTERVAL_S = 30.0
 """Seconds between two rows of the log. Only then is the device waited for."""
-DIVERGENCE_FACTOR = 1.3
-"""The run has diverged if the mean loss of a row is this multiple of the lowest row's, or NaN."""
+DIVERGENCE_RISE = 0.3
+"""The run has diverged if the mean loss of a row is higher than the lowest row's by this share, or
+NaN."""
+_STEADY_MEGAPIXELS = 20.0
+"""The rise counts for rows of so many megapixels. The mean of fewer is noisier, and so are the
+limits: by the square root of the ratio."""
 DIVERGENCE_MIN_STEPS = 8
 """Rows of fewer steps are too noisy to tell."""
 
@@ -86,11 +90,12 @@ def _train(
         if now - row_start < LOG_INTERVAL_S and trainer.progress < 1 and not ends_epoch:
             continue
         means = (sums / steps).tolist()  # waits for the device
-        if _has_diverged(trainer, means[0], steps):
+        megapixels = (trainer.pixels - pixels_before) / 1e6
+        if _has_diverged(trainer, means[0], steps, megapixels):
             trainer.restore_with_half_the_rate()
             report(f"diverged at loss {means[0]:.3g}: back to step {trainer.step}, half the rate")
         now = time.monotonic()
-        speed = (trainer.pixels - pixels_before) / 1e6 / (now - row_start)
+        speed = megapixels / (now - row_start)
         validation_loss = None
         if ends_epoch or now - last_save >= save_interval_s or trainer.progress >= 1:
             validation_loss = trainer.validate()
@@ -107,10 +112,11 @@ def _train(
         row_start = time.monotonic()
 
 
-def _has_diverged(trainer: Trainer, loss: float, steps: int) -> bool:
+def _has_diverged(trainer: Trainer, loss: float, steps: int, megapixels: float) -> bool:
     """Whether the mean loss of the last steps is that of a lost model; updates the lowest loss."""
     trainer.lowest_loss = min(trainer.lowest_loss, loss)
-    below = loss < DIVERGENCE_FACTOR * trainer.lowest_loss  # False for NaN
+    noise = math.sqrt(max(1.0, _STEADY_MEGAPIXELS / megapixels))
+    below = loss < (1 + DIVERGENCE_RISE * noise) * trainer.lowest_loss  # False for NaN
     return steps >= DIVERGENCE_MIN_STEPS and not below
 
 

@@ -1,0 +1,398 @@
+"""`stfcodec weights`: what checkpoints are recognised as, what import makes of them, the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commands import Command, one_error
+from photographs import crop
+from PIL import Image
+from small import SMALL as SMALL_WACNN
+from torch import Tensor
+
+import stfcodec
+from stfcodec.checkpoints import samples
+from stfcodec.checkpoints.recognise import quality_of, recognise_model, recognise_quality
+from stfcodec.errors import UsageError, WeightsError
+from stfcodec.models import locate, registry, weights
+from stfcodec.models.build import build
+from stfcodec.models.state_dicts import StateFile, read_state_file
+
+SMALL = replace(SMALL_WACNN, id=99)
+WACNN, STF, LITE = map(registry.by_name, ("wacnn", "stf", "wacnn-lite"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of installed weights, which does not exist yet."""
+    monkeypatch.setenv(locate.ENVIRONMENT, str(tmp_path / "installed"))
+    return tmp_path / "installed"
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry knows a small model in the published layout, and calibration takes two crops."""
+    monkeypatch.setattr(registry, "MODELS", (*registry.MODELS, SMALL))
+    few = samples.calibration_batches()[:2]
+    monkeypatch.setattr(samples, "calibration_batches", lambda: few)
+
+
+def small_state(seed: int = 0) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    return build(SMALL).state_dict()
+
+
+def save(path: Path, state: object) -> Path:
+    torch.save(state, path)
+    return path
+
+
+# ------------------------------------------------------------------------------- recognition
+
+
+@pytest.mark.parametrize(
+    ("name", "quality"),
+    [
+        ("cnn_0018_best.pth.tar", 1),
+        ("cnn_0035_best.pth.tar", 2),
+        ("cnn_0067_best.pth.tar", 3),
+        ("stf_013_best.pth.tar", 4),
+        ("stf_0130_best.pth.tar", 4),
+        ("stf_025.pth", 5),
+        ("stf_0483_best.pth.tar", 6),
+        ("lambda0.0250-epoch-100.pt", 5),
+        ("0.013.pt", 4),
+        ("wacnn-q3.safetensors", 3),
+        ("wacnn-q3-00180018.safetensors", 3),
+    ],
+)
+def test_lambda_is_recognised_in_names(name: str, quality: int, tmp_path: Path) -> None:
+    assert recognise_quality(StateFile({}, ""), tmp_path / name, WACNN, None) == quality
+
+
+@pytest.mark.parametrize(
+    "name", ["best.pth.tar", "cnn_0018_0035.pth", "cnn_0020.pth", "run20180018.pt", "10.0180.pt"]
+)
+def test_other_names_need_the_option(name: str, tmp_path: Path) -> None:
+    file = StateFile({}, "")
+    with pytest.raises(UsageError, match=r"--lambda.*0\.0018, .*0\.0483"):
+        recognise_quality(file, tmp_path / name, WACNN, None)
+    assert recognise_quality(file, tmp_path / name, WACNN, 0.025) == 5
+
+
+def test_lambda_of_a_training_run(tmp_path: Path) -> None:
+    file, path = StateFile({}, "", {"quality": 3.0}), tmp_path / "cnn_0018.pt"
+    assert recognise_quality(file, path, WACNN, None) == 3
+    assert recognise_quality(file, path, WACNN, 0.0067) == 3
+    with pytest.raises(UsageError, match=r"is of λ 0\.0067, not 0\.0018"):
+        recognise_quality(file, path, WACNN, 0.0018)
+
+
+def test_lambda_is_one_of_the_six() -> None:
+    assert [quality_of(lmbda) for lmbda in registry.LAMBDAS] == [1, 2, 3, 4, 5, 6]
+    with pytest.raises(UsageError, match=r"0\.02 is none of 0\.0018, .*0\.0483"):
+        quality_of(0.02)
+    assert recognise_quality(StateFile({}, ""), Path("cnn_0018.pt"), LITE, None) is None
+    with pytest.raises(UsageError, match="leave --lambda out"):
+        recognise_quality(StateFile({}, ""), Path("a.pt"), LITE, 0.0018)
+
+
+def test_models_are_recognised_by_their_parameters() -> None:
+    for info in registry.MODELS:
+        with torch.device("meta"):
+            state = build(info).state_dict()
+        assert recognise_model(state, Path("a")) is info
+        narrow = dict(state) | {"g_s.last.bias": torch.empty(5)}
+        if info.variable_rate:
+            with pytest.raises(WeightsError, match=rf"{info.name}: g_s.last.bias has 5 values"):
+                recognise_model(narrow, Path("a"))
+        name = next(key for key in state if key.startswith("h_a"))
+        lacking = {key: t for key, t in state.items() if key != name}
+        with pytest.raises(WeightsError, match=f"not weights of {info.name}: {name} is missing"):
+            recognise_model(lacking, Path("a"))
+        with pytest.raises(WeightsError, match=r"not weights of .*: more\.weight is not part"):
+            recognise_model(dict(state) | {"more.weight": torch.empty(1)}, Path("a"))
+    with pytest.raises(WeightsError, match="no checkpoint of a model of this program"):
+        recognise_model({"features.0.weight": torch.empty(1)}, Path("a"))
+
+
+# ------------------------------------------------------------------------------------ import
+
+
+def test_import_encode_decode(small: None, stf: Command, folder: Path, tmp_path: Path) -> None:
+    """From a checkpoint to a picture and back, by the commands alone."""
+    checkpoint = save(tmp_path / "cnn_0130_best.pth.tar", {"state_dict": small_state()})
+    picture, coded, back = (tmp_path / name for name in ("a.png", "a.stf", "back.png"))
+    Image.fromarray(crop((70, 90))).save(picture)
+    encode = ("encode", picture, "-o", coded, "-m", SMALL.name, "-q", 4)
+    one_error(stf(*encode), 5, "wacnn-small at quality 4 (λ 0.013)", "stfcodec weights import")
+
+    done = stf("weights", "import", checkpoint)
+    assert (done.code, done.err.count("\n")) == (0, 1)
+    assert "wacnn-small, λ 0.013 (quality 4)" in done.err
+    header, floating, integers, last = done.out.decode().splitlines()
+    assert header.split() == ["quality", "bpp", "PSNR", "(dB)"]
+    for line, name in ((floating, "float"), (integers, "integers")):
+        quality, kind, bpp, psnr = line.split()
+        assert (quality, kind) == ("4", name)
+        assert float(bpp) > 0 and float(psnr) > 0
+    (path,) = folder.iterdir()
+    digits = weights.load(SMALL, path, coding=True).fingerprint.hex()
+    assert path.name == f"wacnn-small-q4-{digits}.safetensors"
+    assert last == f"weights {digits}: {path}"
+
+    assert stf(*encode).code == 0
+    assert stf("decode", coded, "-o", back).code == 0
+    with Image.open(back) as image:
+        assert image.size == (90, 70)
+    one_error(
+        stf("encode", picture, "-o", tmp_path / "b.stf", "-m", SMALL.name, "-q", 3),
+        5,
+        "wacnn-small at quality 3",
+    )
+
+    assert stf("weights", "remove", digits).code == 0
+    assert list(folder.iterdir()) == []
+    one_error(
+        stf("decode", coded, "-o", tmp_path / "c.png"),
+        5,
+        f"weights {digits} (of no release) of wacnn-small at quality 4 (λ 0.013)",
+        "stfcodec weights import",
+    )
+    assert not (tmp_path / "c.png").exists()
+
+
+def layouts(state: dict[str, Tensor]) -> Iterator[tuple[str, object]]:
+    """The same parameters as different programs save them."""
+    tables = ("_quantized_cdf", "_cdf_length", "_offset", "scale_table")
+    yield "plain", state
+    yield "published", {"epoch": 3, "state_dict": state, "loss": torch.tensor(1.0)}
+    yield "parallel", {"state_dict": {f"module.{key}": t for key, t in state.items()}}
+    yield "compiled", {"state_dict": {f"_orig_mod.module.{key}": t for key, t in state.items()}}
+    absent = {key: t for key, t in state.items() if not key.endswith(tables)}
+    yield "no tables", {"state_dict": absent}
+    stale = {key: torch.full((7, 3), 5) if key.endswith(tables) else t for key, t in state.items()}
+    yield "stale tables", {"state_dict": stale}
+    network = torch.nn.Linear(2, 2)
+    optimiser = torch.optim.Adam(network.parameters())
+    network(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, "min")
+    plateau.step(1.0)
+    yield (
+        "optimiser beside it",
+        {
+            "state_dict": state,
+            "optimizer": optimiser.state_dict(),
+            "aux_optimizer": optimiser.state_dict(),
+            "lr_scheduler": plateau.state_dict(),
+        },
+    )
+    renamed = {}
+    for key, t in state.items():
+        for old, new in (("matrix", "matrices"), ("bias", "biases"), ("factor", "factors")):
+            key = key.replace(f"bottleneck._{old}", f"bottleneck.{new}.")
+        renamed[key] = t
+    yield "newer compressai", {"state_dict": renamed}
+
+
+def test_every_layout_gives_the_same_model(small: None, tmp_path: Path) -> None:
+    state = small_state()
+    wanted = weights.load_state(SMALL, dict(state), Path("a"))
+    seen = 0
+    for name, saved in layouts(state):
+        path = save(tmp_path / "cnn_0018.pth.tar", saved)
+        file = read_state_file(path)
+        assert recognise_model(file.tensors, path) is SMALL, name
+        found = weights.load_state(SMALL, file.tensors, path).state_dict()
+        for key, t in wanted.state_dict().items():
+            assert torch.equal(found[key], t), (name, key)
+        seen += 1
+    assert seen == 8
+
+
+def test_a_constant_of_another_network_is_refused() -> None:
+    state = small_state()
+    state["gaussian_conditional.lower_bound_scale.bound"] += 0.1
+    with pytest.raises(WeightsError, match=r"another network .*lower_bound_scale\.bound"):
+        weights.load_state(SMALL, state, Path("a"))
+
+
+def test_python_objects_are_named(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.pth", {"state_dict": small_state(), "path": Path("x")})
+    with pytest.raises(WeightsError, match=r"Python object pathlib.*save its state dict alone"):
+        read_state_file(path)
+
+
+@pytest.mark.slow
+def test_import_is_repeatable_and_follows_the_checkpoint(
+    small: None, stf: Command, folder: Path, tmp_path: Path
+) -> None:
+    """The same bytes of tensors for the same checkpoint; others for another one, which is then what
+    encode takes."""
+    for seed in (0, 0, 1):
+        path = save(tmp_path / "cnn_0130.pth", small_state(seed))
+        assert stf("weights", "import", path).code == 0
+    names = sorted(folder.iterdir(), key=lambda p: p.stat().st_mtime_ns)
+    assert len(names) == 2
+    assert locate.find(SMALL, 4) == names[-1]
+    records = stf("weights", "list", "--json").records
+    ours = {r["path"]: r for r in records if not r["embedded"]}
+    assert {path: r["default"] for path, r in ours.items()} == {
+        str(names[0]): False,
+        str(names[1]): True,
+    }
+    assert {(r["model"], r["quality"]) for r in ours.values()} == {(SMALL.name, 4.0)}
+    assert all("cnn_0130.pth sha256:" in r["source"] for r in ours.values())
+    listed = stf("weights", "list").out.decode()
+    assert all(str(path) in listed for path in names) and "(embedded)" in listed
+
+
+def test_a_failure_does_not_stop_the_others(
+    small: None, stf: Command, folder: Path, tmp_path: Path
+) -> None:
+    good = save(tmp_path / "cnn_0018.pth", small_state())
+    bad = tmp_path / "cnn_0035.pth"
+    bad.write_text("hello")
+    done = stf("weights", "import", bad, tmp_path / "none_0018.pth", good)
+    assert done.code == 1
+    assert [line.split(": ")[1] for line in done.err.splitlines()] == [
+        "error",
+        "error",
+        str(good),
+    ]
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_weights_files_of_somebody_else(
+    small: None, stf: Command, folder: Path, tmp_path: Path
+) -> None:
+    """Their integer form stays as it is, and so does the fingerprint."""
+    checkpoint = save(tmp_path / "cnn_0018.pth", small_state())
+    there = tmp_path / "any name.safetensors"
+    assert stf("weights", "import", checkpoint, "-o", there).code == 0
+    assert not folder.exists()
+    done = stf("weights", "import", there)
+    assert done.code == 0, done.err
+    assert b"float" not in done.out
+    (here,) = folder.iterdir()
+    assert weights.load(SMALL, here).fingerprint == weights.load(SMALL, there).fingerprint
+    assert here.name.startswith("wacnn-small-q1-")
+
+
+def test_lite_checkpoints_too(stf: Command, folder: Path, tmp_path: Path) -> None:
+    data = stfcodec.encode(crop((64, 64)), weights=locate.find(LITE, 1))
+    done = stf("weights", "import", locate.find(LITE, 1))
+    assert done.code == 0, done.err
+    assert len(done.out.splitlines()) == 1 + 6 + 1
+    (path,) = folder.iterdir()
+    assert locate.find(LITE, 1).parent == locate.embedded_folder()
+    assert np.array_equal(stfcodec.decode(data, weights=path), stfcodec.decode(data))
+
+
+@pytest.mark.slow
+def test_training_checkpoints(stf: Command, folder: Path, tmp_path: Path) -> None:
+    """The averaged weights of a run's last.pt, which make a file that codes."""
+    network = weights.load(LITE, locate.find(LITE, 1.0))
+    network.integer = None
+    settings = {"model": "wacnn-lite", "quality": None}
+    saved = {"settings": settings, "model": {}, "average": network.state_dict()}
+    done = stf("weights", "import", save(tmp_path / "last.pt", saved))
+    assert done.code == 0, done.err
+    rows = [line.split() for line in done.out.decode().splitlines()[1:-1]]
+    assert [row[:2] for row in rows[::6]] == [["1", "float"], ["4", "float"]]
+    for (_, _, bpp, psnr), (_, _, integer_bpp, integer_psnr) in zip(
+        rows[::2], rows[1::2], strict=True
+    ):
+        assert float(integer_bpp) < 1.005 * float(bpp)
+        assert abs(float(integer_psnr) - float(psnr)) < 0.02
+    (path,) = folder.iterdir()
+    coded = stfcodec.encode(crop((64, 64)), weights=path)
+    assert stfcodec.decode(coded, weights=path).size == (64, 64)
+
+
+# --------------------------------------------------------------------------------- the folder
+
+
+def test_weights_of_another_quality_are_refused(
+    small: None, stf: Command, folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.safetensors"
+    checkpoint = save(tmp_path / "a.pth", small_state())
+    options = ("--lambda", 0.025, "-m", SMALL.name, "-o", path)
+    assert stf("weights", "import", checkpoint, *options).code == 0
+    one_error(stf("weights", "import", checkpoint, *options), 2, "exists already")
+    picture = crop((64, 64))
+    with pytest.raises(WeightsError, match="for quality 5 alone; use --quality 5"):
+        stfcodec.encode(picture, model=SMALL.name, quality=4, weights=path)
+    with pytest.raises(WeightsError, match=f"weights of {SMALL.name}; use --model"):
+        stfcodec.encode(picture, quality=5, weights=path)
+    coded = stfcodec.encode(picture, model=SMALL.name, quality=5, weights=path)
+    assert stfcodec.decode(coded, weights=path).size == (64, 64)
+
+
+def test_verify_finds_damage(small: None, stf: Command, folder: Path, tmp_path: Path) -> None:
+    assert stf("weights", "import", save(tmp_path / "cnn_0018.pth", small_state())).code == 0
+    (path,) = folder.iterdir()
+    digits = path.stem[-8:]
+    done = stf("weights", "verify")
+    assert (done.code, done.err) == (0, "")
+    assert len(done.out.splitlines()) == 3 and b"is intact" in done.out
+    raw = bytearray(path.read_bytes())
+    raw[-5] ^= 1
+    path.write_bytes(raw)
+    done = stf("weights", "verify", digits)
+    assert (done.code, done.out) == (5, b"")
+    assert done.err.startswith(f"stfcodec: error: {digits}: ") and "damaged" in done.err
+    assert stf("weights", "verify", "00000000").code == 5
+
+
+def test_embedded_weights_stay(stf: Command, folder: Path) -> None:
+    digits = locate.manifest()["wacnn-lite.safetensors"]["fingerprint"]
+    done = stf("weights", "remove", digits)
+    assert done.code == 2 and "part of the program" in done.err
+    assert locate.find(LITE, 1).is_file()
+
+
+def test_path_is_the_users_folder(
+    stf: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(locate.ENVIRONMENT, str(tmp_path))
+    assert stf("weights", "path").out.decode() == f"{tmp_path}\n"
+    monkeypatch.delenv(locate.ENVIRONMENT)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    folder = Path(stf("weights", "path").out.decode().rstrip())
+    assert folder.is_absolute() and folder.name == "stfcodec"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("a.pth", "b.pth", "--lambda", "0.0018"), "--lambda is for one checkpoint"),
+        (("a.pth", "b.pth", "-o", "c.safetensors"), "-o is for one checkpoint"),
+        (("a.pth", "-o", "c.pth"), "must end in .safetensors"),
+        (("a.pth", "--calibrate", "nowhere"), "no folder of pictures"),
+    ],
+)
+def test_requests_that_make_no_sense(
+    options: tuple[str, ...], words: str, stf: Command, folder: Path
+) -> None:
+    one_error(stf("weights", "import", *options), 2, words)
+
+
+@pytest.mark.slow
+def test_calibration_on_pictures_of_the_user(
+    small: None, stf: Command, folder: Path, tmp_path: Path
+) -> None:
+    checkpoint = save(tmp_path / "cnn_0018.pth", small_state())
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.fromarray(crop((256, 256))).save(pictures / "a.png")
+    assert stf("weights", "import", checkpoint, "--calibrate", pictures).code == 0
+    assert stf("weights", "import", checkpoint).code == 0
+    assert len(list(folder.iterdir())) == 2
