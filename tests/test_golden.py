@@ -1,20 +1,16 @@
 """The paper-size networks are the published ones: names, shapes, values, symbols and bytes.
 
-Without the reference recordings (see `UPSTREAM`) these tests are skipped.
+Without the reference recordings (see published.py) these tests are skipped.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import sys
 from functools import cache
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
-from photographs import MATERIAL
+from published import FAMILIES, UPSTREAM, golden, needs_recordings, published_keys
 
 from stfcodec.entropy import rans
 from stfcodec.errors import StreamError
@@ -24,24 +20,7 @@ from stfcodec.models.build import build
 from stfcodec.models.calibrate import quantise
 from stfcodec.models.coding import CodedLatents
 
-UPSTREAM = MATERIAL / "upstream"
-pytestmark = pytest.mark.skipif(
-    not (UPSTREAM / "golden.py").exists(), reason="no golden recordings beside the checkout"
-)
-FAMILIES = ("wacnn", "stf")
-
-
-@cache
-def golden() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("golden", UPSTREAM / "golden.py")
-    assert spec is not None and spec.loader is not None
-    module = sys.modules["golden"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def published_keys(arch: str) -> list[dict]:
-    return json.loads((UPSTREAM / f"upstream_{arch}_keys.json").read_text())["keys"]
+pytestmark = needs_recordings
 
 
 @cache
