@@ -17,7 +17,7 @@ from torch import Tensor
 
 import stfcodec
 from stfcodec.checkpoints import samples
-from stfcodec.checkpoints.recognise import quality_of, recognise_model, recognise_quality
+from stfcodec.checkpoints.recognise import recognise_model, recognise_quality
 from stfcodec.errors import UsageError, WeightsError
 from stfcodec.models import locate, registry, weights
 from stfcodec.models.build import build
@@ -94,9 +94,8 @@ def test_lambda_of_a_training_run(tmp_path: Path) -> None:
 
 
 def test_lambda_is_one_of_the_six() -> None:
-    assert [quality_of(lmbda) for lmbda in registry.LAMBDAS] == [1, 2, 3, 4, 5, 6]
-    with pytest.raises(UsageError, match=r"0\.02 is none of 0\.0018, .*0\.0483"):
-        quality_of(0.02)
+    with pytest.raises(UsageError, match=r"0\.02 is none of those of wacnn: 0\.0018, .*0\.0483"):
+        recognise_quality(StateFile({}, ""), Path("cnn_0018.pt"), WACNN, 0.02)
     assert recognise_quality(StateFile({}, ""), Path("cnn_0018.pt"), LITE, None) is None
     with pytest.raises(UsageError, match="leave --lambda out"):
         recognise_quality(StateFile({}, ""), Path("a.pt"), LITE, 0.0018)

@@ -50,14 +50,19 @@ def test_lite_models_keep_their_promise(name: str) -> None:
 
 
 def test_quality_and_lambda_are_inverse() -> None:
+    lite, paper = registry.by_name("wacnn-lite"), registry.by_name("wacnn")
     for quality in (1, 1.25, 2, 3.7, 5.99, 6):
         lmbda = registry.lambda_from_quality(quality)
-        assert registry.quality_from_lambda(lmbda) == pytest.approx(quality)
+        assert registry.quality_from_lambda(lmbda, lite) == pytest.approx(quality)
         assert lambda_at(torch.tensor([float(quality)])).item() == pytest.approx(lmbda)
-    assert registry.quality_from_lambda(0.0130) == 4
+    assert registry.quality_from_lambda(0.0130, lite) == 4
     for lmbda in (0.0017, 0.05, math.nan):
-        with pytest.raises(UsageError, match="lambda"):
-            registry.quality_from_lambda(lmbda)
+        with pytest.raises(UsageError, match="outside"):
+            registry.quality_from_lambda(lmbda, lite)
+    assert [registry.quality_from_lambda(x, paper) for x in registry.LAMBDAS] == [1, 2, 3, 4, 5, 6]
+    for lmbda in (0.0017, 0.02, math.nan):
+        with pytest.raises(UsageError, match=r"none of those of wacnn: 0\.0018, .*, 0\.0483"):
+            registry.quality_from_lambda(lmbda, paper)
 
 
 def test_quality_is_checked() -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from small import SMALL
 
+from stfcodec.cli import train
 from stfcodec.errors import UsageError
 from stfcodec.models import registry
 from stfcodec.models.priors import EntropyBottleneck, scale_levels
+from stfcodec.train import loop
 from stfcodec.train.clipping import GradientClipper
 from stfcodec.train.plateau import Plateau
 from stfcodec.train.settings import Settings
@@ -107,3 +112,46 @@ def test_scale_levels_are_the_published_ones() -> None:
     """To the last bit, whatever instructions torch uses."""
     digest = hashlib.sha256(scale_levels().numpy().astype("<f4").tobytes()).hexdigest()
     assert digest[:8] == "c8bdaad6"
+
+
+@pytest.fixture
+def run_command(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, object]]:
+    """`stfcodec train` for one step of a small model; returns the settings of its record."""
+    monkeypatch.setattr(registry, "MODELS", (*registry.MODELS, SMALL))
+    monkeypatch.setattr(loop, "prepare_process", lambda threads: None)  # for a whole process
+
+    def run(*options: str) -> dict[str, object]:
+        folder = tmp_path / "run"
+        small = ("--steps", "1", "--crop", "64", "--decay-crop", "64", "--batch", "1")
+        arguments = ("--data", photographs, "--out", folder, "-m", SMALL.name, *small, *options)
+        done = CliRunner().invoke(train.command, list(map(str, arguments)))
+        if done.exception is not None:
+            raise done.exception
+        return json.loads((folder / "training.json").read_text())["settings"]
+
+    return run
+
+
+@pytest.mark.slow
+def test_the_papers_recipe_is_a_preset(run_command: Callable[..., dict[str, object]]) -> None:
+    found = run_command("--preset", "paper", "--lambda", "0.0067", "--rate", "3e-5")
+    assert found["quality"] == 3
+    wanted = {
+        "optimiser": "adam", "betas": [0.9, 0.999], "clip_norm": 1.0, "auxiliary_rate": 1e-3,
+        "epoch": 18750, "decay": 0.0, "warmup": 1, "ema": 0.0, "bf16": False, "flat": 0.0,
+        "synthetic": 0.0, "flat_weight": 0.0,
+    }  # fmt: skip
+    assert {name: found[name] for name in wanted} == wanted
+    given = {"rate": 3e-5, "batch": 1, "crop": 64, "decay_crop": 64}
+    assert {name: found[name] for name in given} == given
+
+
+def test_lambda_or_quality(run_command: Callable[..., dict[str, object]]) -> None:
+    with pytest.raises(UsageError, match="--quality and --lambda set the same thing"):
+        run_command("--lambda", "0.0067", "--quality", "3")
+    with pytest.raises(UsageError, match=r"none of those of wacnn-small: 0\.0018"):
+        run_command("--lambda", "0.006")
+    with pytest.raises(UsageError, match="give --lambda or --quality"):
+        run_command("--preset", "paper")

@@ -25,9 +25,6 @@ _LAMBDA = re.compile(r"(?<![\d.])(?:0\.)?(0\d{2,3})(?!\d)")
 _QUALITY = re.compile(r"-q([1-6])(?!\d)")
 """The quality in the name of a weights file."""
 
-_SAME = 1e-9
-"""λ are alike within this."""
-
 Shape = tuple[int, ...]
 
 
@@ -92,19 +89,11 @@ def recognise_quality(
     stated = _stated_quality(file, path)
     if lmbda is None:
         return _quality_in_name(path) if stated is None else stated
-    quality = quality_of(lmbda)
+    quality = registry.quality_from_lambda(lmbda, info)
     if stated not in (None, quality):
         trained = registry.lambda_from_quality(stated)
         raise UsageError(f"{path} is of λ {trained:g}, not {lmbda:g}: leave --lambda out")
     return quality
-
-
-def quality_of(lmbda: float) -> float:
-    """The whole quality with this λ. Raises UsageError where there is none."""
-    for i, known in enumerate(LAMBDAS, 1):
-        if abs(lmbda - known) < _SAME:
-            return float(i)
-    raise UsageError(f"--lambda {lmbda:g} is none of {', '.join(f'{x:g}' for x in LAMBDAS)}")
 
 
 def _stated_quality(file: StateFile, path: Path) -> float | None:

@@ -97,7 +97,7 @@ def command(
     if len(named) > 1:
         raise UsageError(f"{' and '.join(named)} set the same thing; give one")
     if lam is not None:
-        quality = registry.quality_from_lambda(lam)
+        quality = registry.quality_from_lambda(lam, registry.by_name(model))
     settings = EncodeSettings(
         model=model,
         quality=registry.DEFAULT_QUALITY if quality is None else quality,

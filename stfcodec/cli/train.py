@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from stfcodec.cli import messages
 from stfcodec.errors import UsageError
 from stfcodec.models import registry
+from stfcodec.train.settings import PRESETS, Settings
 
 
 @click.command("train")
@@ -29,13 +31,20 @@ from stfcodec.models import registry
 @click.option(
     "--quality", type=float, metavar="Q", help="Train at one quality only (default: all)."
 )
+@click.option("--lambda", "lmbda", type=float, metavar="L", help="Its λ, instead of --quality.")
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    help="Settings of a known recipe: paper, of the authors of WACNN and STF. Options given beside "
+    "it count more.",
+)
 @click.option(
     "--part", type=click.Choice(["g_a", "g_s"]), help="Train this part only (default: the model)."
 )
 @click.option("--warmup", type=click.IntRange(min=1), default=200, show_default=True)
 @click.option(
     "--decay",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=click.FloatRange(0, 1),
     default=0.4,
     show_default=True,
     help="Share of the budget over which the rate falls to zero.",
@@ -49,20 +58,45 @@ from stfcodec.models import registry
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads to use.")
 @click.option("--bf16/--no-bf16", default=True, show_default=True, help="Transforms in bfloat16.")
 @click.option("--compile/--no-compile", default=False, show_default=True, help="torch.compile.")
-def command(data: Path, out: Path, start: Path | None, threads: int | None, **options: Any) -> int:
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    data: Path,
+    out: Path,
+    start: Path | None,
+    threads: int | None,
+    lmbda: float | None,
+    preset: str | None,
+    **options: Any,
+) -> int:
     """Train a model on the pictures below DIR, within a budget of minutes or steps.
+
+    wacnn and stf are trained for one λ, which --lambda or --quality gives.
 
     OUT receives last.pt (checkpoint), trunk.pt (before the decay; a later run goes on from it with
     --start), log.csv, and at the end the weights. The same command run again resumes.
     """
     from stfcodec.train.loop import prepare_process, run_training
-    from stfcodec.train.settings import Settings
     from stfcodec.train.trainer import Trainer
 
     if not data.is_dir():
         raise UsageError(f"{data} is not a folder of pictures")
+    if lmbda is not None:
+        if options["quality"] is not None:
+            raise UsageError("--quality and --lambda set the same thing; give one")
+        info = registry.by_name(options["model"])
+        options["quality"] = registry.quality_from_lambda(lmbda, info)
+    if preset is not None:
+        chosen = {name for name in options if _is_given(context, name)}
+        options |= {k: v for k, v in PRESETS[preset].items() if k not in chosen}
     prepare_process(threads)
     settings = Settings(data=str(data), **options)
     trainer = Trainer(settings, out, start)
     run_training(trainer, report=messages.say)
     return 0
+
+
+def _is_given(context: click.Context, option: str) -> bool:
+    """Whether the user gave an option, rather than leave it at its default."""
+    return context.get_parameter_source(option) is not ParameterSource.DEFAULT

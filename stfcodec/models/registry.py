@@ -247,11 +247,18 @@ def _number(name: str, value: object) -> float:
         raise UsageError(f"{name} {value!r} is not a number") from None
 
 
-def quality_from_lambda(lmbda: float) -> float:
-    """The quality whose λ is `lmbda`: the inverse of `lambda_from_quality`.
+def quality_from_lambda(lmbda: float, info: ModelInfo) -> float:
+    """The quality of a model whose λ is `lmbda`: the inverse of `lambda_from_quality`.
 
-    Raises UsageError where λ is outside the range of `LAMBDAS`.
+    Raises UsageError where λ is outside the range of `LAMBDAS`, or between two of them and the
+    model has whole qualities only.
     """
+    if not info.variable_rate:
+        for quality, known in enumerate(LAMBDAS, 1):
+            if math.isclose(lmbda, known, rel_tol=1e-6):
+                return float(quality)
+        known_ones = ", ".join(f"{known:g}" for known in LAMBDAS)
+        raise UsageError(f"lambda {lmbda:g} is none of those of {info.name}: {known_ones}")
     if not LAMBDAS[0] <= lmbda <= LAMBDAS[-1]:
         raise UsageError(f"lambda {lmbda:g} is outside {LAMBDAS[0]:g}…{LAMBDAS[-1]:g}")
     upper = next(i for i in range(1, len(LAMBDAS)) if lmbda <= LAMBDAS[i])

@@ -5,7 +5,9 @@ The field names are part of the format of `training.json` and of checkpoints.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from stfcodec.errors import UsageError
 
@@ -87,3 +89,29 @@ class Settings:
         for name, size in (("crop", self.crop), ("decay crop", self.decay_crop)):
             if size % 64 or size <= 0:
                 raise UsageError(f"{name} {size} is not a positive multiple of 64")
+
+
+_PAPER_PICTURES = 300_000
+"""An epoch of the authors' training."""
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "paper": {
+        "optimiser": "adam",
+        "rate": 1e-4,
+        "betas": (0.9, 0.999),
+        "warmup": 1,
+        "decay": 0.0,
+        "epoch": _PAPER_PICTURES // 16,
+        "batch": 16,
+        "crop": 256,
+        "decay_crop": 256,
+        "synthetic": 0.0,
+        "flat": 0.0,
+        "flat_weight": 0.0,
+        "clip_norm": 1.0,
+        "ema": 0.0,
+        "auxiliary_rate": 1e-3,
+        "bf16": False,
+    }
+}
+"""Settings of known recipes by name. "paper" is that of the authors of WACNN and STF."""
