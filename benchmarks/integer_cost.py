@@ -6,31 +6,42 @@ docs/exactness.md.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 import numpy as np
 
+from benchmarks import narrow_models
 from benchmarks.options import (
     EXISTING_FILE,
+    EXISTING_FOLDER,
     model_option,
     pictures_argument,
     qualities_option,
     rounds_option,
     weights_option,
 )
-from stfcodec.models.registry import WHOLE_QUALITIES
+from stfcodec.models import registry
+from stfcodec.models.registry import WHOLE_QUALITIES, ModelInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from stfcodec.models.base import CompressionModel
+    from stfcodec.models.integer_cost import Point
 
 _TIMED_QUALITY = 3.0
+
+
+class Curves(NamedTuple):
+    """Points of the float networks and of the integer form at the same qualities."""
+
+    floating: list[Point]
+    integer: list[Point]
 
 
 @click.command()
@@ -43,8 +54,15 @@ _TIMED_QUALITY = 3.0
     type=EXISTING_FILE,
     help="Weights whose float networks to compare with.  [default: those of the integer form]",
 )
+@click.option(
+    "--run",
+    "runs",
+    type=EXISTING_FOLDER,
+    multiple=True,
+    help="Folder of a training run for one quality: its last.pt against its weights file, in place "
+    "of --model, --weights, --float and --quality; may be repeated.",
+)
 @qualities_option(*WHOLE_QUALITIES)
-@click.option("--gaussian", is_flag=True, help="Compare fitted tables with Gaussian ones instead.")
 @click.option("--time", "times_only", is_flag=True, help="Measure times, on the first picture.")
 @rounds_option(15)
 def main(
@@ -52,60 +70,67 @@ def main(
     model: str,
     weights: Path | None,
     float_weights: Path | None,
+    runs: tuple[Path, ...],
     qualities: tuple[float, ...],
-    gaussian: bool,
     times_only: bool,
     rounds: int,
 ) -> None:
     """Compare bits and PSNR of the integer and the float form on PICTURES.
 
-    Pictures are cut to multiples of 64 pixels. Bits are those that the CDF tables count.
+    Pictures are cut to multiples of 64 pixels. Bits are those that the CDF tables count: the tables
+    of the weights file, and those of Gaussians.
     """
     from stfcodec.allocator import keep_freed_memory
     from stfcodec.imageio import read_picture
-    from stfcodec.models.integer_cost import analyse, curves, summary
+    from stfcodec.models.integer_cost import analyse
 
     keep_freed_memory()  # as the commands do
-    loaded = _load(model, weights, float_weights, qualities[0])
     images = [_whole_blocks(read_picture(path).pixels) for path in pictures]
+    if runs:
+        loaded = [_load_run(folder) for folder in runs]
+    else:
+        info = registry.by_name(model)
+        loaded = [(_load(info, weights, float_weights, qualities[0]), qualities)]
     if times_only:
-        _print_times(loaded, analyse(loaded, images[0], _TIMED_QUALITY), rounds)
+        network = loaded[0][0]
+        _print_times(network, analyse(network, images[0], _TIMED_QUALITY), rounds)
         return
-    if gaussian:
-        savings = saved_bits(loaded, images, qualities)
-        for quality, share in zip(qualities, savings, strict=True):
-            click.echo(f"quality {quality:g}: {100 * share:+.2f} % bits")
-        return
-    found = curves(loaded, images, qualities)
-    for quality, floating, integer in zip(qualities, *found, strict=True):
-        click.echo(
-            f"quality {quality:g}: float {floating.bpp:.4f} bpp {floating.psnr:.3f} dB, "
-            f"integer {integer.bpp:.4f} bpp {integer.psnr:.3f} dB"
-        )
-    click.echo(f"{model}, {len(images)} pictures: {summary(*found)}")
+    fitted, gaussian = Curves([], []), Curves([], [])
+    for network, of_network in loaded:
+        for curves, added in zip(
+            (fitted, gaussian), _compare(network, images, of_network), strict=True
+        ):
+            curves.floating.extend(added.floating)
+            curves.integer.extend(added.integer)
+    every_quality = [quality for _, of_network in loaded for quality in of_network]
+    _print_curves(every_quality, fitted, gaussian)
 
 
-def saved_bits(
-    model: CompressionModel, pictures: Sequence[np.ndarray], qualities: Sequence[float]
-) -> list[float]:
-    """Relative change of bits by the tables of y against Gaussian ones, one number per quality.
-
-    −0.01 is one per cent fewer. pictures: (H, W, 3) uint8, sides multiples of 64.
-    """
-    import torch
-
+def _compare(
+    model: CompressionModel, images: list[np.ndarray], qualities: tuple[float, ...]
+) -> tuple[Curves, Curves]:
+    """By the tables of the weights file, and by Gaussian ones."""
     from stfcodec.entropy.tables import gaussian_tables
-    from stfcodec.models.integer_cost import analyse, count_bits
+    from stfcodec.models.integer_cost import curves
     from stfcodec.models.priors import scale_levels
 
-    both = model.gaussian_conditional.tables, gaussian_tables(scale_levels().numpy())
-    bits = np.zeros((2, len(qualities)))
-    with torch.inference_mode():
-        for pixels in pictures:
-            for i, quality in enumerate(qualities):
-                y = analyse(model, pixels, quality)
-                bits[:, i] += count_bits(model, model.integer, y, quality, both)[0]
-    return list(bits[0] / bits[1] - 1)
+    gaussian = gaussian_tables(scale_levels().numpy())
+    fitted = Curves(*curves(model, images, qualities))
+    return fitted, Curves(*curves(model, images, qualities, gaussian))
+
+
+def _print_curves(qualities: list[float], fitted: Curves, gaussian: Curves) -> None:
+    from stfcodec.models.integer_cost import summary
+
+    for quality, floating, integer, plain in zip(qualities, *fitted, gaussian.integer, strict=True):
+        saved = 100 * (integer.bpp / plain.bpp - 1)
+        click.echo(
+            f"quality {quality:g}: float {floating.bpp:.4f} bpp {floating.psnr:.3f} dB, "
+            f"integer {integer.bpp:.4f} bpp {integer.psnr:.3f} dB; "
+            f"fitted tables against Gaussian ones {saved:+.2f} % bits"
+        )
+    click.echo(f"fitted tables: {summary(*fitted)}")
+    click.echo(f"Gaussian tables: {summary(*gaussian)}")
 
 
 def median_times(
@@ -143,12 +168,11 @@ def median_times(
 
 
 def _load(
-    name: str, path: Path | None, float_path: Path | None, quality: float
+    info: ModelInfo, path: Path | None, float_path: Path | None, quality: float
 ) -> CompressionModel:
     """A model with its integer form; with the float networks of other weights if they are given."""
-    from stfcodec.models import locate, registry, weights
+    from stfcodec.models import locate, weights
 
-    info = registry.by_name(name)
     model = weights.load(info, path or locate.find(info, quality))
     if float_path:
         original = weights.load(info, float_path)
@@ -156,6 +180,19 @@ def _load(
             state = original.get_submodule(network).state_dict()
             model.get_submodule(network).load_state_dict(state)
     return model
+
+
+def _load_run(folder: Path) -> tuple[CompressionModel, tuple[float, ...]]:
+    """The weights of a run with the float networks of its checkpoint, and the run's quality."""
+    from stfcodec.models import locate
+    from stfcodec.train.checkpoint import CHECKPOINT
+    from stfcodec.train.export import TRAINING_RECORD
+
+    settings = json.loads((folder / TRAINING_RECORD).read_text(encoding="utf-8"))["settings"]
+    name, quality = settings["model"], settings["quality"]
+    info = narrow_models.MODELS.get(name) or registry.by_name(name)
+    path = folder / locate.file_name(info, quality)
+    return _load(info, path, folder / CHECKPOINT, quality), (quality,)
 
 
 def _print_times(model: CompressionModel, y: Tensor, rounds: int) -> None:

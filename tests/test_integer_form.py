@@ -97,10 +97,10 @@ def test_every_size_and_family(name: str) -> None:
 
 def test_integers_cost_few_bits(model: CompressionModel, latents: Tensor) -> None:
     """Random networks are the harder case: trained ones lose less than 0.2 %."""
-    tables = (model.gaussian_conditional.tables,)
+    tables = model.gaussian_conditional.tables
     with torch.inference_mode():
         integer, floating = (
-            count_bits(model, form, latents, 4.0, tables)[0][0] for form in (model.integer, None)
+            count_bits(model, form, latents, 4.0, tables)[0] for form in (model.integer, None)
         )
     assert integer < 1.02 * floating
 

@@ -118,10 +118,10 @@ def test_levels_are_rounded_and_clamped(model: LiteModel) -> None:
 
 def test_integers_stand_for_the_float_network(model: LiteModel, latents: Tensor) -> None:
     """Random networks are the harder case: trained ones lose less."""
-    tables = (model.gaussian_conditional.tables,)
+    tables = model.gaussian_conditional.tables
     with torch.inference_mode():
         integer, floating = (
-            count_bits(model, form, latents, 4.0, tables)[0][0] for form in (model.integer, None)
+            count_bits(model, form, latents, 4.0, tables)[0] for form in (model.integer, None)
         )
     assert integer < 1.02 * floating
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from click.testing import CliRunner
 from PIL import Image
 from small import SMALL
 
+from benchmarks import integer_cost, narrow_models
 from stfcodec.cli import train
 from stfcodec.errors import UsageError
 from stfcodec.models import registry
 from stfcodec.models.priors import EntropyBottleneck, scale_levels
 from stfcodec.train import loop
+from stfcodec.train.checkpoint import CHECKPOINT
 from stfcodec.train.clipping import GradientClipper
 from stfcodec.train.plateau import Plateau
 from stfcodec.train.settings import Settings
@@ -155,3 +158,27 @@ def test_lambda_or_quality(run_command: Callable[..., dict[str, object]]) -> Non
         run_command("--lambda", "0.006")
     with pytest.raises(UsageError, match="give --lambda or --quality"):
         run_command("--preset", "paper")
+
+
+@pytest.mark.slow
+def test_cost_of_integers_of_a_run(
+    run_command: Callable[..., dict[str, object]],
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The benchmark finds model, quality, checkpoint and weights in the folder of the run."""
+    run_command("--quality", "5", "--optimiser", "adam")
+    # Other float networks than those of the weights file, which the benchmark must notice.
+    checkpoint = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
+    checkpoint["average"]["cc_scale_transforms.0.4.bias"] += 3
+    torch.save(checkpoint, tmp_path / "run" / CHECKPOINT)
+    monkeypatch.setattr(narrow_models, "MODELS", {SMALL.name: SMALL})
+    arguments = (photographs / "a.png", "--run", tmp_path / "run")
+    done = CliRunner().invoke(integer_cost.main, list(map(str, arguments)))
+    assert done.exit_code == 0, done.output
+    point, fitted, gaussian = done.output.splitlines()
+    assert re.match(r"quality 5: float [\d.]+ bpp [\d.]+ dB, integer [\d.]+ bpp", point)
+    assert fitted.startswith("fitted tables: integers against float ")
+    assert gaussian.startswith("Gaussian tables: integers against float ")
+    assert "float -" in fitted and "float -0.0" not in fitted

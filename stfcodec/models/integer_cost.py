@@ -28,7 +28,10 @@ class Point(NamedTuple):
 
 
 def curves(
-    model: CompressionModel, pictures: Sequence[np.ndarray], qualities: Sequence[float]
+    model: CompressionModel,
+    pictures: Sequence[np.ndarray],
+    qualities: Sequence[float],
+    tables: CdfTables | None = None,
 ) -> tuple[list[Point], list[Point]]:
     """Rate-distortion curves of the float networks and of the integer form, see `curve`.
 
@@ -36,8 +39,8 @@ def curves(
     """
     if model.integer is None:
         raise ValueError("the model has no integer form")
-    floating = curve(model, None, pictures, qualities)
-    return floating, curve(model, model.integer, pictures, qualities)
+    floating = curve(model, None, pictures, qualities, tables)
+    return floating, curve(model, model.integer, pictures, qualities, tables)
 
 
 @torch.inference_mode()
@@ -46,15 +49,17 @@ def curve(
     form: nn.Module | None,
     pictures: Sequence[np.ndarray],
     qualities: Sequence[float],
+    tables: CdfTables | None = None,
 ) -> list[Point]:
     """One point per quality, the mean over the pictures.
 
-    form: the integer form, or None for the float networks.
+    form: the integer form, or None for the float networks. tables: of y; None: the model's own.
     """
+    tables = tables or model.gaussian_conditional.tables
     points: list[Point] = []
     for quality in qualities:
         found = [
-            _point(model, form, pixels, analyse(model, pixels, quality), quality)
+            _point(model, form, pixels, analyse(model, pixels, quality), quality, tables)
             for pixels in pictures
         ]
         points.append(Point(*map(mean, zip(*found, strict=True))))
@@ -75,8 +80,9 @@ def _point(
     pixels: np.ndarray,
     y: Tensor,
     quality: float,
+    tables: CdfTables,
 ) -> Point:
-    (bits,), y_hat = count_bits(model, form, y, quality, (model.gaussian_conditional.tables,))
+    bits, y_hat = count_bits(model, form, y, quality, tables)
     y_hat = y_hat * model.gains(quality, y_hat)[1]
     x_hat = model.synthesis(y_hat, quality)[0].clamp(0, 1).mul(255).round().byte()
     return Point(bits / pixels[..., 0].size, psnr(pixels, x_hat.permute(1, 2, 0).numpy()))
@@ -94,21 +100,19 @@ def count_bits(
     form: nn.Module | None,
     y: Tensor,
     quality: float,
-    tables: Sequence[CdfTables],
-) -> tuple[np.ndarray, Tensor]:
+    tables: CdfTables,
+) -> tuple[float, Tensor]:
     """Bits of the symbols of z and y, and ŷ (1, M, h, w) before the inverse gain.
 
-    form: the integer form, or None for the float networks. y: (1, M, h, w). tables: alternatives
-    for y; the bits are one number for each.
+    form: the integer form, or None for the float networks. y: (1, M, h, w). tables: of y.
     """
     z, passes = model.symbols_and_passes(y, quality)
-    z_bits = model.entropy_bottleneck.tables.cost(flat(z), channel_indexes(z.shape))
-    bits = np.full(len(tables), z_bits)
+    bits = model.entropy_bottleneck.tables.cost(flat(z), channel_indexes(z.shape))
 
     def code(i: int, mean: Tensor, level: Tensor) -> Tensor:
         nonlocal bits
         symbols = torch.round(passes[i] - mean)
-        bits = bits + [t.cost(flat(symbols), flat(level)) for t in tables]
+        bits += tables.cost(flat(symbols), flat(level))
         return symbols
 
     y_hat = decode_with(model, form, z, quality, code)
