@@ -188,6 +188,22 @@ def test_a_constant_of_another_network_is_refused() -> None:
         weights.load_state(SMALL, state, Path("a"))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_checkpoints_in_other_precisions(dtype: torch.dtype, small: None, tmp_path: Path) -> None:
+    state = {k: t.to(dtype) if t.is_floating_point() else t for k, t in small_state().items()}
+    file = read_state_file(save(tmp_path / "a.pt", {"state_dict": state}))
+    model = weights.load_state(recognise_model(file.tensors, tmp_path), file.tensors, tmp_path)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, state[name].float())
+
+
+@pytest.mark.parametrize("saved", [[1, 2], torch.ones(3), {}, {1: torch.ones(2)}])
+def test_what_is_no_state_dict(saved: object, tmp_path: Path) -> None:
+    path = save(tmp_path / "a.pt", saved)
+    with pytest.raises(WeightsError, match=r"no (state dict|checkpoint of a model)"):
+        recognise_model(read_state_file(path).tensors, path)
+
+
 def test_python_objects_are_named(tmp_path: Path) -> None:
     path = save(tmp_path / "a.pth", {"state_dict": small_state(), "path": Path("x")})
     with pytest.raises(WeightsError, match=r"Python object pathlib.*save its state dict alone"):

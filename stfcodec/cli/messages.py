@@ -58,5 +58,5 @@ def _line(kind: str, path: str, message: str) -> str:
     if path == "-":
         return printable(f"stfcodec: {kind}: {message}")
     name = printable(path)
-    message = printable(message).replace(f" {name}: ", ": ", 1)
+    message = printable(message).removeprefix(f"{name}: ").replace(f" {name}: ", ": ", 1)
     return f"stfcodec: {kind}: {name}: {message}"

@@ -62,6 +62,8 @@ def read_state_file(path: Path) -> StateFile:
         if path.suffix == ".safetensors":
             return StateFile(_plain_tensors(load_safetensors(data)), sha256)
         loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        if not isinstance(loaded, Mapping):
+            raise TypeError(f"it holds a {type(loaded).__name__}, no state dict")
         return StateFile(_plain_tensors(_unwrapped(loaded)), sha256, _settings(loaded))
     except pickle.UnpicklingError as error:
         raise WeightsError(f"{path}: {_refusal(error)}") from None
@@ -86,14 +88,14 @@ def _refusal(error: pickle.UnpicklingError) -> str:
     # torch's own advice is to read the file with its code, which nobody should do unasked.
     found = _REFUSED_GLOBAL.search(str(error))
     if found is None:
-        return f"damaged weights file ({one_line(error).partition('. ')[0]})"
+        return "damaged weights file (or no checkpoint at all)"
     return (
         f"it holds the Python object {found[1]}, which is not read because it could run code; "
         f"save its state dict alone"
     )
 
 
-def _unwrapped(loaded: Any) -> Mapping[str, Any]:
+def _unwrapped(loaded: Mapping[str, Any]) -> Mapping[str, Any]:
     for key in _WRAPPERS:
         if isinstance(inner := loaded.get(key), Mapping) and inner:
             return inner
@@ -107,7 +109,11 @@ def _settings(loaded: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _plain_tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
     """The tensors of a state dict, by the keys of the published checkpoints."""
-    tensors = {_published_key(k): _plain(v) for k, v in state.items() if isinstance(v, Tensor)}
+    tensors = {
+        _published_key(k): _plain(v)
+        for k, v in state.items()
+        if isinstance(k, str) and isinstance(v, Tensor)
+    }
     tensors.pop("n_averaged", None)  # of torch's averaged models
     return tensors
 
