@@ -167,6 +167,8 @@ def test_missing_weights_say_how_to_install_them(
     assert locate.find(paper, 4).parent.name == "named"
     assert locate.status(paper) == "installed"
     assert locate.qualities(paper) == [4]
+    with pytest.raises(WeightsError, match=r"quality 3 \(λ 0\.0067\) \(there are .* quality 4\): "):
+        locate.find(paper, 3)
 
 
 def test_of_several_files_the_newest_is_found(

@@ -112,9 +112,11 @@ def find(info: ModelInfo, quality: float) -> Path:
     """
     if path := _find(info, quality):
         return path
+    here = ", ".join(map(str, qualities(info)))
+    others = f" (there are weights for quality {here})" if here else ""
     raise WeightsError(
-        f"no weights for {_at_quality(info, quality)}: install a checkpoint with 'stfcodec weights "
-        f"import CHECKPOINT', or name a weights file with --weights"
+        f"no weights for {_at_quality(info, quality)}{others}: install a checkpoint with 'stfcodec "
+        f"weights import CHECKPOINT', or name a weights file with --weights"
     )
 
 
