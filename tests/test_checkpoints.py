@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,6 +122,18 @@ def test_models_are_recognised_by_their_parameters() -> None:
 
 
 # ------------------------------------------------------------------------------------ import
+
+
+def test_the_sample_pictures_never_change() -> None:
+    """Fingerprints of imported weights depend on them."""
+    digest = hashlib.sha256()
+    batches, measured = samples.calibration_batches(), samples.measured_pictures()
+    assert (len(batches), len(measured)) == (20, 4)
+    for batch in batches:
+        digest.update(batch.mul(255).byte().numpy().tobytes())
+    for pixels in measured:
+        digest.update(pixels.tobytes())
+    assert digest.hexdigest()[:16] == "0ddd3a1aa71b9209"
 
 
 def test_import_encode_decode(small: None, stf: Command, folder: Path, tmp_path: Path) -> None:

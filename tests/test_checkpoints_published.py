@@ -28,6 +28,10 @@ pytestmark = [needs_recordings, pytest.mark.slow]
 NAMES = {"wacnn": ("cnn_0130_best.pth.tar", 4), "stf": ("stf_0483_best.pth.tar", 6)}
 """Names of files as the authors chose them, and the quality that they tell."""
 
+FINGERPRINTS = {"wacnn": "8fe334ab", "stf": "dc920095"}
+"""Of the golden parameters, imported with the first three sample pictures. They never change: files
+that were coded with an imported checkpoint need whoever imports it later to get the same one."""
+
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def arch(request: pytest.FixtureRequest) -> str:
@@ -87,6 +91,7 @@ def test_import_encode_and_decode_a_photograph(
     assert done.code == 0, done.err
     assert f"{arch}, λ {registry.lambda_from_quality(quality):g} (quality {quality})" in done.err
     (installed,) = (tmp_path / "installed").iterdir()
+    assert installed.name == f"{arch}-q{quality}-{FINGERPRINTS[arch]}.safetensors"
 
     source, coded, back = (tmp_path / n for n in ("a.png", "a.stf", "back.png"))
     Image.fromarray(crop((200, 300))).save(source)
