@@ -18,6 +18,7 @@ from small import SMALL
 
 from benchmarks import integer_cost, narrow_models
 from stfcodec.cli import train
+from stfcodec.cli.main import main
 from stfcodec.errors import UsageError
 from stfcodec.models import registry
 from stfcodec.models.priors import EntropyBottleneck, scale_levels
@@ -25,7 +26,7 @@ from stfcodec.train import loop
 from stfcodec.train.checkpoint import CHECKPOINT
 from stfcodec.train.clipping import GradientClipper
 from stfcodec.train.plateau import Plateau
-from stfcodec.train.settings import Settings
+from stfcodec.train.settings import PRESETS, Settings
 from stfcodec.train.trainer import Trainer
 
 
@@ -139,16 +140,21 @@ def run_command(
 
 @pytest.mark.slow
 def test_the_papers_recipe_is_a_preset(run_command: Callable[..., dict[str, object]]) -> None:
-    found = run_command("--preset", "paper", "--lambda", "0.0067", "--rate", "3e-5")
+    found = run_command(
+        "--preset", "paper", "--lambda", "0.0067", "--rate", "3e-5", "--warmup", "200"
+    )
     assert found["quality"] == 3
     wanted = {
         "optimiser": "adam", "betas": [0.9, 0.999], "clip_norm": 1.0, "auxiliary_rate": 1e-3,
-        "epoch": 18750, "decay": 0.0, "warmup": 1, "ema": 0.0, "bf16": False, "flat": 0.0,
-        "synthetic": 0.0, "flat_weight": 0.0,
+        "epoch": 18750, "decay": 0.0, "ema": 0.0, "bf16": False, "flat": 0.0, "synthetic": 0.0,
+        "flat_weight": 0.0,
     }  # fmt: skip
     assert {name: found[name] for name in wanted} == wanted
-    given = {"rate": 3e-5, "batch": 1, "crop": 64, "decay_crop": 64}
+    # An option counts as given even where its value is the command's default, as 200 is.
+    given = {"rate": 3e-5, "warmup": 200, "batch": 1, "crop": 64, "decay_crop": 64}
     assert {name: found[name] for name in given} == given
+    overridden = {"rate": 1e-4, "warmup": 1, "batch": 16, "crop": 256, "decay_crop": 256}
+    assert {name: PRESETS["paper"][name] for name in overridden} == overridden
 
 
 def test_lambda_or_quality(run_command: Callable[..., dict[str, object]]) -> None:
@@ -158,6 +164,34 @@ def test_lambda_or_quality(run_command: Callable[..., dict[str, object]]) -> Non
         run_command("--lambda", "0.006")
     with pytest.raises(UsageError, match="give --lambda or --quality"):
         run_command("--preset", "paper")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lambda", "0.0067"], "--minutes or --steps (the paper's authors took about 1800000)"),
+        (["--steps", "9"], "wacnn is trained for one λ: give --lambda or --quality"),
+        (["--steps", "9", "--lambda", "0.007"], "0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483"),
+        (["--steps", "9", "--lambda", "0.013", "--quality", "4"], "set the same thing; give one"),
+        (["--steps", "9", "-m", "wacnn-lite", "--lambda", "1"], "outside 0.0018…0.0483"),
+        (["--steps", "9", "--preset", "papers"], "'papers' is not"),
+    ],
+)
+def test_what_the_recipe_lacks_is_one_line(
+    options: list[str],
+    message: str,
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(loop, "prepare_process", lambda threads: None)  # for a whole process
+    command = ["train", "--data", str(photographs), "--out", str(tmp_path / "run"), "-m", "wacnn"]
+    assert main([*command, "--preset", "paper", *options]) == 2
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert message in line
+    assert not printed.out and not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

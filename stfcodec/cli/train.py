@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from stfcodec.cli import messages
 from stfcodec.errors import UsageError
 from stfcodec.models import registry
-from stfcodec.train.settings import PRESETS, Settings
+from stfcodec.train.settings import PAPER_STEPS, PRESETS, Settings
 
 
 @click.command("train")
@@ -36,7 +36,7 @@ from stfcodec.train.settings import PRESETS, Settings
     "--preset",
     type=click.Choice(list(PRESETS)),
     help="Settings of a known recipe: paper, of the authors of WACNN and STF. Options given beside "
-    "it count more.",
+    "it count more. The budget is not part of it.",
 )
 @click.option(
     "--part", type=click.Choice(["g_a", "g_s"]), help="Train this part only (default: the model)."
@@ -88,6 +88,11 @@ def command(
         info = registry.by_name(options["model"])
         options["quality"] = registry.quality_from_lambda(lmbda, info)
     if preset is not None:
+        if options["minutes"] is None and options["steps"] is None:
+            raise UsageError(
+                f"--preset {preset} sets no budget: give --minutes or --steps "
+                f"(the paper's authors took about {PAPER_STEPS})"
+            )
         chosen = {name for name in options if _is_given(context, name)}
         options |= {k: v for k, v in PRESETS[preset].items() if k not in chosen}
     prepare_process(threads)

@@ -93,6 +93,8 @@ class Settings:
 
 _PAPER_PICTURES = 300_000
 """An epoch of the authors' training."""
+PAPER_STEPS = 1_800_000
+"""Steps of the authors' training: about 100 epochs of 16 pictures a step."""
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {
@@ -114,4 +116,5 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "bf16": False,
     }
 }
-"""Settings of known recipes by name. "paper" is that of the authors of WACNN and STF."""
+"""Settings of known recipes by name, without a budget. "paper" is that of the authors of WACNN and
+STF."""
