@@ -197,8 +197,8 @@ class Trainer:
             quality.fill_(s.quality)
             weight.fill_(1)
         self.model.precision = torch.bfloat16 if bf16 else torch.float32
-        # Steps in float32 are too few to be worth compiling.
-        model = self.compiled_model if bf16 else self.model
+        # In a run in bfloat16, steps in float32 are too few to be worth compiling.
+        model = self.compiled_model if bf16 == s.bf16 else self.model
         loss = rate_distortion(model(x, quality), x, quality)
         gradients = self.parameters.gradients.zero_()
         objective = loss.loss + s.flat_weight * lambda_at(quality) * loss.flat_mse
