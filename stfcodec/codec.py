@@ -183,6 +183,10 @@ def codec_for(
         else:
             if codec.model.fingerprint == fingerprint:
                 return codec
+            found_here = codec.model.fingerprint.hex()
+            problem = WeightsError(
+                f"{candidate}: damaged (its fingerprint is {found_here}); get or import it again"
+            )
     raise problem
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from checkpoint_layouts import layouts
 from commands import Command, one_error
 from photographs import crop
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from small import SMALL as SMALL_WACNN
 from torch import Tensor
 
@@ -35,6 +39,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "installed"
 
 
+def filled_state() -> dict[str, Tensor]:
+    """Parameters from arithmetic alone, so that they are the same everywhere."""
+    state = build(SMALL).state_dict()
+    for name, t in state.items():
+        if name.endswith(("weight", "bias", "table")) or "._bias" in name:
+            noise = torch.arange(t.numel(), dtype=torch.float64) * 7919 % 1009 / 1009 - 0.5
+            fan_in = t[0].numel() if t.dim() > 1 else 16
+            state[name] = (noise * 3 / fan_in**0.5).float().view_as(t)
+    return state
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The registry knows a small model in the published layout, and calibration takes two crops."""
@@ -51,6 +66,22 @@ def small_state(seed: int = 0) -> dict[str, Tensor]:
 def save(path: Path, state: object) -> Path:
     torch.save(state, path)
     return path
+
+
+def describe(path: Path) -> locate.WeightsFile:
+    found = locate.describe_file(path)
+    assert found is not None
+    return found
+
+
+def flip(file: BinaryIO, name: str) -> None:
+    """Change the lowest bit of the first value of a tensor in an open safetensors file."""
+    size = int.from_bytes(file.read(8), "little")
+    start = 8 + size + json.loads(file.read(size))[name]["data_offsets"][0]
+    file.seek(start)
+    (first,) = file.read(1)
+    file.seek(start)
+    file.write(bytes([first ^ 1]))
 
 
 # ------------------------------------------------------------------------------- recognition
@@ -77,7 +108,16 @@ def test_lambda_is_recognised_in_names(name: str, quality: int, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "name", ["best.pth.tar", "cnn_0018_0035.pth", "cnn_0020.pth", "run20180018.pt", "10.0180.pt"]
+    "name",
+    [
+        "best.pth.tar",
+        "cnn_0018_stf_0035.pth",
+        "cnn_0020.pth",
+        "run20180018.pt",
+        "10.0180.pt",
+        "epoch_025.pth.tar",
+        "checkpoint_013.pt",
+    ],
 )
 def test_other_names_need_the_option(name: str, tmp_path: Path) -> None:
     file = StateFile({}, "")
@@ -224,6 +264,16 @@ def test_python_objects_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_fingerprints_of_imported_checkpoints_never_change(
+    small: None, stf: Command, folder: Path, tmp_path: Path
+) -> None:
+    """Files that were coded with an imported checkpoint need whoever imports it later to get the
+    same fingerprint. `test_checkpoints_published.py` has the same at paper size."""
+    done = stf("weights", "import", save(tmp_path / "cnn_0130.pth", filled_state()))
+    assert done.code == 0, done.err
+    assert [path.name for path in folder.iterdir()] == ["wacnn-small-q4-0027daaa.safetensors"]
+
+
 def test_import_is_repeatable_and_follows_the_checkpoint(
     small: None, stf: Command, folder: Path, tmp_path: Path
 ) -> None:
@@ -285,8 +335,16 @@ def test_lite_checkpoints_too(stf: Command, folder: Path, tmp_path: Path) -> Non
     assert done.code == 0, done.err
     assert len(done.out.splitlines()) == 1 + 6 + 1
     (path,) = folder.iterdir()
-    assert locate.find(LITE, 1).parent == locate.embedded_folder()
     assert np.array_equal(stfcodec.decode(data, weights=path), stfcodec.decode(data))
+    # Embedded weights go first, and the user is told. Removing concerns the installed file only.
+    assert locate.find(LITE, 1).parent == locate.embedded_folder()
+    assert done.err.splitlines()[-1].startswith("stfcodec: note: encode goes on taking ")
+    source = describe(path).source
+    assert source is not None and source.startswith("wacnn-lite.safetensors sha256:")
+    assert stf("weights", "import", path, "-o", tmp_path / "copy.safetensors").code == 0
+    assert describe(tmp_path / "copy.safetensors").source == source
+    assert stf("weights", "remove", describe(path).fingerprint).code == 0
+    assert list(folder.iterdir()) == [] and locate.find(LITE, 1).is_file()
 
 
 @pytest.mark.slow
@@ -330,6 +388,95 @@ def test_weights_of_another_quality_are_refused(
     assert stfcodec.decode(coded, weights=path).size == (64, 64)
 
 
+def test_damage_is_not_imported(small: None, stf: Command, folder: Path, tmp_path: Path) -> None:
+    there = tmp_path / "a.safetensors"
+    checkpoint = save(tmp_path / "cnn_0018.pth", small_state())
+    assert stf("weights", "import", checkpoint, "-o", there).code == 0
+    with there.open("r+b") as file:
+        flip(file, name="g_a.0.weight")
+    one_error(stf("weights", "verify", there), 5, "damaged")
+    done = stf("weights", "import", there)
+    assert (done.code, done.out) == (5, b"")
+    assert "damaged" in done.err
+    assert list(folder.iterdir()) == []
+
+
+def test_another_analysis_needs_force(
+    small: None, stf: Command, folder: Path, tmp_path: Path
+) -> None:
+    """It has the same fingerprint, because decoders do not read it."""
+    state = small_state()
+    assert stf("weights", "import", save(tmp_path / "cnn_0018.pth", state)).code == 0
+    (path,) = folder.iterdir()
+    before = path.read_bytes()
+    other = load_file(path)
+    other["g_a.0.weight"] = other["g_a.0.weight"] * 0.5
+    better = tmp_path / "wacnn-small-q1.safetensors"
+    better.write_bytes(weights.pack(other))
+    done = stf("weights", "import", better)
+    assert (done.code, done.out) == (2, b"")
+    assert "exists already; use --force" in done.err
+    assert path.read_bytes() == before
+    assert stf("weights", "import", better, "-f").code == 0
+    assert list(folder.iterdir()) == [path] and path.read_bytes() != before
+
+
+def test_unreadable_files_are_listed_and_fail(
+    stf: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir()
+    broken = folder / "wacnn-q4-00000000.safetensors"
+    broken.touch()
+    (row,) = [r for r in stf("weights", "list", "--json").records if not r["embedded"]]
+    assert (row["fingerprint"], row["model"], row["default"]) == (None, "wacnn", True)
+    assert "?" in stf("weights", "list").out.decode()
+    done = stf("weights", "verify")
+    assert done.code == 1 and str(broken) in done.err
+    assert stf("weights", "remove", broken).code == 0
+    assert not broken.exists()
+
+
+def test_a_folder_of_another_user_is_passed_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, pattern: str) -> Iterator[Path]:
+        if path == folder:
+            raise PermissionError(13, "Permission denied")
+        return glob(path, pattern)
+
+    glob = Path.glob
+    monkeypatch.setattr(Path, "glob", refuse)
+    assert locate.find(LITE, 3).is_file()
+    assert locate.with_fingerprint(b"\xde\xad\xbe\xef") == []
+    with pytest.raises(WeightsError, match="no weights for wacnn at quality 4"):
+        locate.find(WACNN, 4)
+
+
+def test_metadata_of_others_are_checked(folder: Path) -> None:
+    folder.mkdir()
+    for i, (key, value) in enumerate(
+        [
+            (locate.FINGERPRINT, "\x1b[31mred"),
+            (locate.MODEL, "unknown"),
+            (locate.QUALITY, "99999"),
+            (locate.QUALITY, "nan"),
+        ]
+    ):
+        stated = {locate.FINGERPRINT: f"{i:08x}", locate.MODEL: "wacnn", locate.QUALITY: "4"}
+        save_file({"a": torch.ones(1)}, folder / f"{i}.safetensors", stated | {key: value})
+    found = [f for f in locate.files() if not f.embedded]
+    assert [f.fingerprint for f in found] == [None, "00000001", "00000002", "00000003"]
+    assert [f.model for f in found] == ["wacnn", None, "wacnn", "wacnn"]
+    assert [f.quality for f in found] == [4, None, None, None]
+
+
+def test_the_name_of_a_file_for_all_qualities_states_none(folder: Path) -> None:
+    folder.mkdir()
+    path = folder / "wacnn-lite-q3.safetensors"
+    path.write_bytes(locate.find(LITE, 1).read_bytes())
+    assert stfcodec.encode(crop((64, 64)), quality=5, weights=path)
+
+
 def test_verify_finds_damage(small: None, stf: Command, folder: Path, tmp_path: Path) -> None:
     assert stf("weights", "import", save(tmp_path / "cnn_0018.pth", small_state())).code == 0
     (path,) = folder.iterdir()
@@ -371,6 +518,8 @@ def test_path_is_the_users_folder(
         (("a.pth", "b.pth", "-o", "c.safetensors"), "-o is for one checkpoint"),
         (("a.pth", "-o", "c.pth"), "must end in .safetensors"),
         (("a.pth", "--calibrate", "nowhere"), "no folder of pictures"),
+        (("a.pth", "-o", "nowhere/c.safetensors"), "there is no folder nowhere"),
+        (("a.pth", "-m", "jpeg"), "unknown model 'jpeg'"),
     ],
 )
 def test_requests_that_make_no_sense(

@@ -23,6 +23,8 @@ class Conversion(NamedTuple):
     data: bytes
     """The weights file."""
     fingerprint: bytes
+    digest: str
+    """Of all tensors, see `weights.digest`."""
     qualities: tuple[float, ...]
     floating: list[Point]
     """Of the float networks in float32, as in the checkpoint; bits by the published tables. Empty
@@ -49,14 +51,26 @@ def convert(
     damaged, or cannot be made exact.
     """
     qualities = tuple(registry.WHOLE_QUALITIES) if quality is None else (quality,)
-    metadata = locate.describe(info, quality or 1, f"{path.name} sha256:{file.sha256}")
+    source = f"{path.name} sha256:{file.sha256}"
+    stated = locate.describe_file(path)
     model = weights.load_state(info, dict(file.tensors), path)
+    if model.integer is not None and stated is not None:
+        weights.check_stated_sums(stated, file.tensors)
+        source = stated.source or source
+    metadata = locate.describe(info, 1 if quality is None else quality, source)
     floating: list[Point] = []
     if model.integer is not None:
-        data = weights.pack(file.tensors, metadata)
+        tensors = file.tensors
     else:
         floating = curve(model, None, pictures, qualities)
         fit_for_coding(model, batches)
-        data = weights.serialise(model, metadata)
+        tensors = weights.stored_tensors(model)
     integer = curve(model, model.integer, pictures, qualities)
-    return Conversion(data, model.fingerprint, qualities, floating, integer)
+    return Conversion(
+        data=weights.pack(tensors, metadata),
+        fingerprint=weights.fingerprint(tensors),
+        digest=weights.digest(tensors),
+        qualities=qualities,
+        floating=floating,
+        integer=integer,
+    )

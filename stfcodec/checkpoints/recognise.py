@@ -19,8 +19,10 @@ from stfcodec.models.registry import LAMBDAS, ModelInfo
 from stfcodec.models.state_dicts import StateFile
 from stfcodec.models.weights import has_integer_form
 
-_LAMBDA = re.compile(r"(?<![\d.])(?:0\.)?(0\d{2,3})(?!\d)")
-"""λ in the name of a file, without "0." before it or with: 0018, 013, 0130, 0.0483."""
+_LAMBDA = re.compile(
+    r"(?:(?:cnn|stf|lambda|lmbda)[_=-]?|(?<![\d.])0\.)(0\d{2,3})(?!\d)", re.IGNORECASE
+)
+"""λ in the name of a file: after "0.", or without it as in cnn_0018, stf_013, lambda0130."""
 
 _QUALITY = re.compile(r"-q([1-6])(?!\d)")
 """The quality in the name of a weights file."""
@@ -86,7 +88,7 @@ def recognise_quality(
         if lmbda is not None:
             raise UsageError(f"{info.name} serves every quality: leave --lambda out")
         return None
-    stated = _stated_quality(file, path)
+    stated = _stated_quality(file, path, info)
     if lmbda is None:
         return _quality_in_name(path) if stated is None else stated
     quality = registry.quality_from_lambda(lmbda, info)
@@ -96,12 +98,13 @@ def recognise_quality(
     return quality
 
 
-def _stated_quality(file: StateFile, path: Path) -> float | None:
+def _stated_quality(file: StateFile, path: Path, info: ModelInfo) -> float | None:
+    """Raises UsageError where the model does not have the quality that the file states."""
     described = describe_file(path) if path.suffix == ".safetensors" else None
     if described is not None and described.quality is not None:
         return described.quality
     trained = file.settings.get("quality")
-    return float(trained) if isinstance(trained, int | float) else None
+    return None if trained is None else registry.check_quality(trained, info)
 
 
 def _quality_in_name(path: Path) -> float:

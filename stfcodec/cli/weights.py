@@ -15,6 +15,7 @@ from stfcodec.cli import messages
 from stfcodec.cli.models import table
 from stfcodec.errors import StfError, UsageError, WeightsError, printable
 from stfcodec.models import locate, registry
+from stfcodec.temporary import remove_stale
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +65,11 @@ def import_checkpoints(
     published checkpoint. Printed are bits per pixel and PSNR on four other pictures, of the float
     networks and of the integers that code. At paper size this takes a minute or two.
     """
-    _check_request(checkpoints, lmbda, calibrate, output, force)
+    _check_request(checkpoints, model, lmbda, calibrate, output, force)
+    if output is None:
+        folder = locate.installed_folder()
+        files.make_folder(folder)
+        remove_stale(folder)
     batches = None if calibrate is None else _crops_below(calibrate)
 
     def act(name: str) -> None:
@@ -75,6 +80,7 @@ def import_checkpoints(
 
 def _check_request(
     checkpoints: Sequence[str],
+    model: str | None,
     lmbda: float | None,
     calibrate: Path | None,
     output: Path | None,
@@ -84,11 +90,15 @@ def _check_request(
     if len(checkpoints) > 1 and (lmbda is not None or output is not None):
         option = "--lambda" if lmbda is not None else "-o"
         raise UsageError(f"{option} is for one checkpoint; import them one by one")
+    if model is not None:
+        registry.by_name(model)
     if calibrate is not None and not calibrate.is_dir():
         raise UsageError(f"--calibrate {calibrate}: no folder of pictures")
     if output is not None:
         if output.suffix != ".safetensors":
             raise UsageError(f"-o {output}: the name must end in .safetensors")
+        if not output.parent.is_dir():
+            raise UsageError(f"-o {output}: there is no folder {output.parent}")
         files.check_output(output, force)
 
 
@@ -114,12 +124,15 @@ def _import(
     from stfcodec.checkpoints.convert import convert
     from stfcodec.checkpoints.recognise import check_model, recognise_model, recognise_quality
     from stfcodec.models.state_dicts import read_state_file
+    from stfcodec.models.weights import has_integer_form
 
     file = read_state_file(path)
     if model is None:
         info = recognise_model(file.tensors, path)
     else:
         info = check_model(registry.by_name(model), file.tensors, path)
+    if batches is not None and has_integer_form(file.tensors):
+        raise UsageError(f"{path} is calibrated already: leave --calibrate out")
     quality = recognise_quality(file, path, info, lmbda)
     messages.say(f"stfcodec: {printable(str(path))}: {_title(info, quality)}")
     done = convert(
@@ -130,15 +143,43 @@ def _import(
         samples.calibration_batches() if batches is None else batches,
         samples.measured_pictures(),
     )
+    installed = output is None
     if output is None:
-        name = locate.installed_name(info, quality or 1, done.fingerprint)
+        one = 1 if quality is None else quality
+        name = locate.installed_name(info, one, done.fingerprint)
         output = locate.installed_folder() / name
-        files.make_folder(output.parent)
-        force = True  # the same weights, or a damaged file
+        force = force or not _is_other_analysis(output, done)
     files.write_bytes(output, done.data, overwrite=force)
     for line in _report(done):
         messages.result(line)
     messages.result(f"weights {done.fingerprint.hex()}: {printable(str(output))}")
+    if installed:
+        _note_if_unused(output, info, quality)
+
+
+def _is_other_analysis(path: Path, done: Conversion) -> bool:
+    """Whether a whole file of this name has another g_a or h_a, which its fingerprint leaves out.
+
+    Then the two can decode the same streams, and which one to keep is the user's choice.
+    """
+    from stfcodec.models import weights
+
+    existing = locate.describe_file(path)
+    if existing is None or existing.model is None or existing.digest == done.digest:
+        return False
+    try:
+        weights.verify(registry.by_name(existing.model), path)
+    except WeightsError:
+        return False
+    return True
+
+
+def _note_if_unused(path: Path, info: registry.ModelInfo, quality: float | None) -> None:
+    used = locate.find(info, registry.DEFAULT_QUALITY if quality is None else quality)
+    if not used.samefile(path):
+        messages.note(
+            f"encode goes on taking {used} for {info.name}; --weights {path} names these weights"
+        )
 
 
 def _title(info: registry.ModelInfo, quality: float | None) -> str:
@@ -175,7 +216,8 @@ def list_weights(as_json: bool) -> int:
         used = "*" if r["default"] else ""
         path = "(embedded)" if r["embedded"] else printable(r["path"])
         megabytes = f"{r['bytes'] / 1e6:.1f}"
-        rows.append((r["fingerprint"], r["model"] or "?", quality, megabytes, used, path))
+        known = (r["fingerprint"] or "?", r["model"] or "?")
+        rows.append((*known, quality, megabytes, used, path))
     for line in table(rows):
         messages.result(line)
     return 0
@@ -186,7 +228,7 @@ def _record(file: locate.WeightsFile) -> dict[str, Any]:
         "fingerprint": file.fingerprint,
         "model": file.model,
         "quality": file.quality,
-        "bytes": file.path.stat().st_size,
+        "bytes": file.size,
         "default": _is_default(file),
         "embedded": file.embedded,
         "path": str(file.path),
@@ -216,43 +258,43 @@ def verify(names: tuple[str, ...]) -> int:
             _verify(file)
             messages.result(f"{file.fingerprint}: {printable(str(file.path))} is intact")
 
-    return _each(names or [file.fingerprint for file in locate.files()], act)
+    every = (file.fingerprint or str(file.path) for file in locate.files())
+    return _each(names or list(every), act)
 
 
 def _verify(file: locate.WeightsFile) -> None:
-    """Raise WeightsError unless a file can be loaded and has the fingerprint that it states."""
+    """Raise WeightsError unless a file codes and is what it states."""
     from stfcodec.models import weights
 
-    model = weights.load(registry.by_name(file.model or ""), file.path)
-    if model.integer is None:
-        raise WeightsError("no integer form; 'stfcodec weights import' makes one")
-    if (found := model.fingerprint.hex()) != file.fingerprint:
-        raise WeightsError(f"{file.path}: damaged (its fingerprint is {found}); import it again")
+    if file.model is None:
+        raise WeightsError(f"{file.path}: damaged, or of a model that this version does not know")
+    weights.verify(registry.by_name(file.model), file.path)
 
 
 @command.command("remove")
 @click.argument("names", nargs=-1, required=True, metavar="WEIGHTS...")
 def remove(names: tuple[str, ...]) -> int:
-    """Remove installed weights, named by their fingerprints.
+    """Remove installed weights, named by their fingerprints or files.
 
     Pictures coded with them can be decoded again once the checkpoint is imported again.
     """
 
     def act(name: str) -> None:
-        for file in _named(name):
-            _remove(file)
-            messages.result(f"{file.fingerprint}: {printable(str(file.path))} removed")
+        for file in _installed(name):
+            file.path.unlink()
+            messages.result(f"{file.path.name} removed")
 
     return _each(names, act)
 
 
-def _remove(file: locate.WeightsFile) -> None:
-    """Delete a file. Raises UsageError unless it is among the installed ones."""
-    if file.embedded:
-        raise UsageError(f"weights {file.fingerprint} are part of the program")
-    if file.path.parent != locate.installed_folder():
-        raise UsageError(f"{file.path} is not among the installed weights; delete it yourself")
-    file.path.unlink()
+def _installed(name: str) -> list[locate.WeightsFile]:
+    """The files of `_named` among the installed ones. Raises UsageError where there are none."""
+    found = _named(name)
+    installed = [file for file in found if locate.is_in(file.path, locate.installed_folder())]
+    if not installed:
+        reason = "part of the program" if found[0].embedded else "not among the installed weights"
+        raise UsageError(f"{found[0].path} is {reason}, and stays")
+    return installed
 
 
 @command.command("path")

@@ -25,12 +25,15 @@ ENVIRONMENT = "STFCODEC_WEIGHTS"
 FINGERPRINT = "stfcodec.fingerprint"
 """Key of the fingerprint, 8 hex digits, in the metadata of a weights file."""
 
+DIGEST = "stfcodec.digest"
+"""Key of the SHA-256 of all tensors, see `weights.digest`."""
+
 MODEL, QUALITY, SOURCE = "stfcodec.model", "stfcodec.quality", "stfcodec.source"
 """Keys of the model's name, of the quality of weights that serve one, and of what they were made
 from. Older files lack them."""
 
 _NAME = re.compile(r"(?P<model>.+?)(-q(?P<quality>\d))?(-[0-9a-f]{8})?\.safetensors")
-_NUMBER = re.compile(r"\d+(\.\d+)?")
+_FINGERPRINT = re.compile(r"[0-9a-f]{8}")
 
 _MAX_HEADER = 16 << 20
 """Bytes of the header of a weights file, at most."""
@@ -42,9 +45,14 @@ class WeightsFile(NamedTuple):
     """A weights file as it describes itself. `weights.load` finds out whether that is true."""
 
     path: Path
-    fingerprint: str
+    size: int
+    """Bytes."""
+    fingerprint: str | None
     """8 hex digits."""
+    digest: str | None
+    """SHA-256 of all tensors, 64 hex digits."""
     model: str | None
+    """Name of a known model."""
     quality: float | None
     """None: every quality, or not stated."""
     source: str | None
@@ -123,24 +131,40 @@ def find(info: ModelInfo, quality: float) -> Path:
 def _find(info: ModelInfo, quality: float) -> Path | None:
     name = file_name(info, quality)
     for folder in _folders():
-        if (folder / name).is_file():
+        paths = _paths(folder)
+        if folder / name in paths:
             return folder / name
-        if others := _with_fingerprints(folder, name):
-            return max(others, key=lambda path: path.stat().st_mtime_ns)
+        if others := _with_fingerprints(paths, name):
+            return max(others, key=_modified)
     return None
 
 
-def _with_fingerprints(folder: Path, name: str) -> list[Path]:
-    """The files in a folder whose names are that of `file_name` and a fingerprint."""
+def _paths(folder: Path) -> list[Path]:
+    """The weights files in a folder, in the order of their names; none where it cannot be read."""
+    try:
+        return sorted(path for path in folder.glob("*.safetensors") if path.is_file())
+    except OSError:  # a folder of another user
+        return []
+
+
+def _modified(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # removed since
+        return 0
+
+
+def _with_fingerprints(paths: list[Path], name: str) -> list[Path]:
+    """The paths whose names are that of `file_name` and a fingerprint."""
     stem = re.escape(name.removesuffix(".safetensors"))
     pattern = re.compile(stem + r"-[0-9a-f]{8}\.safetensors")
-    return [p for p in folder.glob("*.safetensors") if pattern.fullmatch(p.name) and p.is_file()]
+    return [path for path in paths if pattern.fullmatch(path.name)]
 
 
 def files() -> Iterator[WeightsFile]:
-    """Every weights file in the folders that states its fingerprint, embedded ones first."""
+    """Every weights file in the folders, embedded ones first."""
     for folder in _folders():
-        for path in sorted(folder.glob("*.safetensors")):
+        for path in _paths(folder):
             if found := describe_file(path):
                 yield found
 
@@ -183,35 +207,54 @@ def _at_quality(info: ModelInfo, quality: float) -> str:
 def describe_file(path: Path) -> WeightsFile | None:
     """What a weights file says of itself, the manifest's fingerprint for an embedded one.
 
-    None where it is not a weights file or states no fingerprint.
+    None where there is no such file.
     """
-    if not path.is_file():  # a pipe would block
+    try:
+        if not path.is_file():  # a pipe would block
+            return None
+        size = path.stat().st_size
+        stated = dict(_metadata(path, identity(path)))
+    except (OSError, WeightsError):
         return None
-    stated = _metadata(path, identity(path))
-    embedded = path.parent == embedded_folder()
+    embedded = is_in(path, embedded_folder())
     if embedded:
-        entry = manifest().get(path.name, {})
-        stated = dict(stated) | {FINGERPRINT: entry.get("fingerprint")}
-    if not stated.get(FINGERPRINT):
-        return None
-    name, named_quality = _from_name(path)
-    quality = stated.get(QUALITY, named_quality)
+        stated |= {FINGERPRINT: manifest().get(path.name, {}).get("fingerprint", "")}
+    named_model, named_quality = _from_name(path)
+    info = _known(stated.get(MODEL, named_model))
+    fingerprint = stated.get(FINGERPRINT, "")
     return WeightsFile(
-        path,
-        stated[FINGERPRINT],
-        stated.get(MODEL, name),
-        float(quality) if quality and _NUMBER.fullmatch(quality) else None,
-        stated.get(SOURCE),
-        embedded,
+        path=path,
+        size=size,
+        fingerprint=fingerprint if _FINGERPRINT.fullmatch(fingerprint) else None,
+        digest=stated.get(DIGEST),
+        model=info.name if info else None,
+        quality=_quality(stated.get(QUALITY, named_quality), info),
+        source=stated.get(SOURCE),
+        embedded=embedded,
     )
+
+
+def is_in(path: Path, folder: Path) -> bool:
+    """Whether a file lies in a folder, however both are spelt."""
+    return os.path.realpath(path.parent) == os.path.realpath(folder)
+
+
+def _known(name: str | None) -> ModelInfo | None:
+    return next((info for info in registry.MODELS if info.name == name), None)
+
+
+def _quality(stated: str | None, info: ModelInfo | None) -> float | None:
+    """The one quality that weights are for; None where they are for all or it is not known."""
+    if info is None or info.variable_rate:
+        return None
+    known = {f"{quality:g}": float(quality) for quality in registry.WHOLE_QUALITIES}
+    return known.get(stated or "")
 
 
 def _from_name(path: Path) -> tuple[str | None, str | None]:
     """The model and the quality in the name of a file, as `installed_name` makes it."""
     found = _NAME.fullmatch(path.name)
-    if found is None or found["model"] not in {info.name for info in registry.MODELS}:
-        return None, None
-    return found["model"], found["quality"]
+    return (found["model"], found["quality"]) if found else (None, None)
 
 
 @lru_cache(maxsize=256)
@@ -251,7 +294,7 @@ def qualities(info: ModelInfo) -> list[int]:
 
 def expected_sha256(path: Path) -> str | None:
     """The SHA-256 of an embedded weights file according to the manifest; None for other files."""
-    if path.parent != embedded_folder():
+    if not is_in(path, embedded_folder()):
         return None
     return manifest().get(path.name, {}).get("sha256")
 

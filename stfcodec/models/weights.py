@@ -46,17 +46,20 @@ _MAX_LOGARITHM = 40.0
 
 
 def save(model: CompressionModel, path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write what `serialise` returns; an existing file is replaced."""
-    write_bytes(path, serialise(model, metadata), overwrite=True)
+    """Write `stored_tensors` as a weights file; an existing file is replaced.
+
+    metadata: as `locate.describe` makes it.
+    """
+    write_bytes(path, pack(stored_tensors(model), metadata), overwrite=True)
 
 
-def serialise(model: CompressionModel, metadata: Mapping[str, str] | None = None) -> bytes:
-    """A weights file: parameters as float16, the integer form and coding tables unchanged.
+def stored_tensors(model: CompressionModel) -> dict[str, Tensor]:
+    """The tensors of a weights file: parameters as float16, integer form and tables unchanged.
 
     A parameter beyond the range of float16 stays float32. The float networks that an integer form
     replaces are left out, and so are constants. The model's parameters are rounded to float16 as
     well, the tables of z rebuilt from them, and its `fingerprint` is set, so that the model codes
-    as the file does. metadata: as `locate.describe` makes it.
+    as the file does.
     """
     parameters = dict(model.named_parameters())
     stored = {k: _half(p.detach()) for k, p in parameters.items()}
@@ -74,13 +77,39 @@ def serialise(model: CompressionModel, metadata: Mapping[str, str] | None = None
     }
     tensors = {k: t.cpu().contiguous() for k, t in tensors.items()}
     model.fingerprint = fingerprint(tensors)
-    return pack(tensors, metadata)
+    return tensors
 
 
 def pack(tensors: dict[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
-    """A weights file of these tensors, with their fingerprint in its metadata."""
-    described = {locate.FINGERPRINT: fingerprint(tensors).hex(), **(metadata or {})}
-    return save_safetensors(tensors, described)
+    """A weights file of these tensors, with their fingerprint and digest in its metadata."""
+    sums = {locate.FINGERPRINT: fingerprint(tensors).hex(), locate.DIGEST: digest(tensors)}
+    return save_safetensors(tensors, {**(metadata or {}), **sums})
+
+
+def verify(info: ModelInfo, path: Path) -> None:
+    """Raise WeightsError unless a file codes and has the fingerprint and digest that it states."""
+    if load(info, path).integer is None:
+        raise WeightsError(f"{path}: no integer form; 'stfcodec weights import' makes one")
+    stated = locate.describe_file(path)
+    if stated is None or stated.fingerprint is None:
+        raise WeightsError(f"{path}: states no fingerprint, by which decoders would find it")
+    check_stated_sums(stated, read_state_file(path).tensors)
+
+
+def check_stated_sums(file: locate.WeightsFile, tensors: dict[str, Tensor]) -> None:
+    """Raise WeightsError where tensors have another fingerprint or digest than their file states.
+
+    Older files state no digest.
+    """
+    for stated, found in (
+        (file.fingerprint, fingerprint(tensors).hex()),
+        (file.digest, digest(tensors)),
+    ):
+        if stated not in (None, found):
+            raise WeightsError(
+                f"{file.path}: damaged (it states {stated[:8]} and is {found[:8]}); get or import "
+                f"it again"
+            )
 
 
 def _half(parameter: Tensor) -> Tensor:
@@ -95,13 +124,22 @@ def fingerprint(state: dict[str, Tensor]) -> bytes:
     and sides, followed by its values, little-endian. Other weights of g_a or h_a leave the
     fingerprint unchanged. state: tensors as a weights file holds them.
     """
-    digest = hashlib.sha256()
-    for name in sorted(k for k in state if not _ENCODER_ONLY.match(k)):
+    return _sha256({k: t for k, t in state.items() if not _ENCODER_ONLY.match(k)}).digest()[:4]
+
+
+def digest(state: dict[str, Tensor]) -> str:
+    """SHA-256 of all tensors as in `fingerprint`, 64 hex digits."""
+    return _sha256(state).hexdigest()
+
+
+def _sha256(state: dict[str, Tensor]) -> Any:
+    found = hashlib.sha256()
+    for name in sorted(state):
         t = state[name]
         sides = " ".join(map(str, t.shape))
-        digest.update(f"{name} {str(t.dtype).removeprefix('torch.')} {sides}\n".encode())
-        digest.update(t.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.digest()[:4]
+        found.update(f"{name} {str(t.dtype).removeprefix('torch.')} {sides}\n".encode())
+        found.update(t.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found
 
 
 class _NoInitialisation(TorchFunctionMode):
@@ -151,8 +189,7 @@ def load_state(
     Checkpoints have no integer form. Their coding tables, which may be there, empty or stale, are
     computed anew, and their constants must be those of the model.
     """
-    _check_values(state, path)
-    digest = fingerprint(state)
+    found = fingerprint(state)
     with _NoInitialisation():
         model = build(info)
     replaced: tuple[str, ...] = ()
@@ -166,6 +203,7 @@ def load_state(
         for key, t in state.items():
             state[key] = t.float() if t.dtype == torch.float64 else t
     _check_types(model, state, path)
+    _check_values(state, path)
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
@@ -185,7 +223,7 @@ def load_state(
             raise WeightsError(f"{path}: damaged weights file ({error})") from None
         if not coding:
             model.dequantise()
-    model.fingerprint = digest
+    model.fingerprint = found
     return model.eval()
 
 

@@ -48,7 +48,7 @@ def load_photographs(folder: Path, min_side: int, limit: int | None = None) -> l
     with ThreadPoolExecutor() as pool:
         photographs = [p for p in pool.map(load, find_pictures(folder)[:limit]) if p is not None]
     if not photographs:
-        raise UsageError(f"{folder}: no picture of at least {min_side}x{min_side} to train on")
+        raise UsageError(f"{folder}: no picture of at least {min_side}x{min_side}")
     return photographs
 
 
