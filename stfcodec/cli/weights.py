@@ -60,7 +60,7 @@ def import_checkpoints(
 ) -> int:
     """Make weights that code of each CHECKPOINT, and install them.
 
-    CHECKPOINT is one of the authors' (cnn_0130_best.pth.tar), one of 'stfcodec train' (last.pt), or
+    CHECKPOINT is one of the authors' (cnn_0067_best.pth.tar), one of 'stfcodec train' (last.pt), or
     a weights file of somebody else. On built-in pictures, every machine makes the same weights of a
     published checkpoint. Printed are bits per pixel and PSNR on four other pictures, of the float
     networks and of the integers that code. At paper size this takes a minute or two.
