@@ -119,3 +119,25 @@ def lite_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def gaussian() -> CdfTables:
     return gaussian_tables(np.geomspace(0.11, 64, 24))
+
+
+@pytest.fixture
+def weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of installed weights, which does not exist yet."""
+    from stfcodec.models import locate
+
+    monkeypatch.setenv(locate.ENVIRONMENT, str(tmp_path / "installed"))
+    return tmp_path / "installed"
+
+
+@pytest.fixture
+def small_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry knows a small model in the published layout, and calibration takes two crops."""
+    from checkpoint_files import SMALL
+
+    from stfcodec.checkpoints import samples
+    from stfcodec.models import registry
+
+    monkeypatch.setattr(registry, "MODELS", (*registry.MODELS, SMALL))
+    few = samples.calibration_batches()[:2]
+    monkeypatch.setattr(samples, "calibration_batches", lambda: few)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoint_layouts import layouts
+from checkpoint_files import layouts
 from commands import Command
 from photographs import crop
 from PIL import Image

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -81,9 +82,22 @@ def stored_tensors(model: CompressionModel) -> dict[str, Tensor]:
 
 
 def pack(tensors: dict[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
-    """A weights file of these tensors, with their fingerprint and digest in its metadata."""
+    """A weights file of these tensors, with their fingerprint and digest in its metadata.
+
+    The same tensors and metadata give the same bytes.
+    """
     sums = {locate.FINGERPRINT: fingerprint(tensors).hex(), locate.DIGEST: digest(tensors)}
-    return save_safetensors(tensors, {**(metadata or {}), **sums})
+    return _with_sorted_metadata(save_safetensors(tensors, {**(metadata or {}), **sums}))
+
+
+def _with_sorted_metadata(data: bytes) -> bytes:
+    """A safetensors file with its metadata in the order of their keys; the library's is random."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def verify(info: ModelInfo, path: Path) -> None:

@@ -1,13 +1,42 @@
-"""One state dict as different programs save it."""
+"""Checkpoints for tests: parameters, and one state dict as different programs save it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import torch
+from small import SMALL as SMALL_WACNN
 from torch import Tensor
 
+from stfcodec.models.build import build
+
+SMALL = replace(SMALL_WACNN, id=99)
+"""With an id of its own, so that streams name it."""
+
 _TABLES = ("_quantized_cdf", "_cdf_length", "_offset", "scale_table")
+
+
+def small_state(seed: int = 0) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    return build(SMALL).state_dict()
+
+
+def filled_state() -> dict[str, Tensor]:
+    """Parameters from arithmetic alone, so that they are the same everywhere."""
+    state = build(SMALL).state_dict()
+    for name, t in state.items():
+        if name.endswith(("weight", "bias", "table")) or "._bias" in name:
+            noise = torch.arange(t.numel(), dtype=torch.float64) * 7919 % 1009 / 1009 - 0.5
+            fan_in = t[0].numel() if t.dim() > 1 else 16
+            state[name] = (noise * 3 / fan_in**0.5).float().view_as(t)
+    return state
+
+
+def save(path: Path, state: object) -> Path:
+    torch.save(state, path)
+    return path
 
 
 def layouts(state: dict[str, Tensor]) -> Iterator[tuple[str, object]]:
