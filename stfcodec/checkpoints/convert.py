@@ -68,7 +68,7 @@ def convert(
     integer = curve(model, model.integer, pictures, qualities)
     return Conversion(
         data=weights.pack(tensors, metadata),
-        fingerprint=weights.fingerprint(tensors),
+        fingerprint=model.fingerprint,
         digest=weights.digest(tensors),
         qualities=qualities,
         floating=floating,

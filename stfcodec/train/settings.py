@@ -35,7 +35,7 @@ class Settings:
     """Share of the budget over which the learning rate falls linearly to zero, in 0…1."""
     epoch: int | None = None
     """Steps between two validations; where the last few brought no lower loss, the learning rate
-    falls (`schedule.Plateau`). None: it does not, and validations come with checkpoints."""
+    falls (`plateau.Plateau`). None: it does not, and validations come with checkpoints."""
     batch: int = 4
     """Crops per step."""
     crop: int = 256
