@@ -35,7 +35,7 @@ _LABELS = {
     "ssimulacra2": "SSIMULACRA2",
 }
 _PUBLISHED = ("#b5b5b5", ":")
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -61,7 +61,7 @@ def rate_distortion(record: dict[str, Any], path: Path) -> None:
     panels = {
         label: lines for metric, label in _LABELS.items() if (lines := _lines(record, metric))
     }
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         size = (1 + 5 * len(panels), 6.2)
         fig, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, layout="constrained")
         for ax, (label, lines) in zip(axes[0], panels.items(), strict=True):
@@ -81,7 +81,7 @@ def rate_distortion(record: dict[str, Any], path: Path) -> None:
 
 def times(rows: Sequence[Row], path: Path) -> None:
     """Write seconds per megapixel of both directions, coders in the order of the rows."""
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         fig, ax = plt.subplots(figsize=(9, 1.4 + 0.42 * len(rows)), layout="constrained")
         low = min(min(r.encode, r.decode) for r in rows)
         high = max(max(r.encode, r.decode) for r in rows)

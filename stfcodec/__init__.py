@@ -20,6 +20,7 @@ from stfcodec.rate_control import Target
 
 if TYPE_CHECKING:
     from stfcodec.api import (
+        bit_allocation,
         build_model,
         decode,
         decode_picture,
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
         list_models,
         load_model,
     )
+    from stfcodec.bits import BitAllocation
     from stfcodec.imageio import Picture
 
 __version__ = "0.5.0"
 
 __all__ = [
+    "BitAllocation",
     "ImageError",
     "Limits",
     "ModelInfo",
@@ -44,6 +47,7 @@ __all__ = [
     "UsageError",
     "WeightsError",
     "__version__",
+    "bit_allocation",
     "build_model",
     "decode",
     "decode_picture",

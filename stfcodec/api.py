@@ -11,8 +11,9 @@ import PIL.Image
 from torch import nn
 
 from stfcodec import container, files, imageio
+from stfcodec.bits import BitAllocation
 from stfcodec.codec import Codec, codec_for
-from stfcodec.container import StreamInfo
+from stfcodec.container import Stream, StreamInfo
 from stfcodec.errors import ImageError, StreamError, UsageError
 from stfcodec.imageio import Picture
 from stfcodec.limits import DEFAULT_LIMITS, MAX_METADATA, Limits
@@ -168,15 +169,28 @@ def decode_picture(
     if background is not None:
         imageio.parse_colour(background)  # refused before the work of decoding
     stream = container.read(_bytes(data, limits), limits)
-    header, path = stream.header, _path(weights)
-    needed = None if path else header.fingerprint
-    model = registry.by_id(header.model_id)
-    quality = registry.check_stored_quality(header.quality, model)
-    picture = codec_for(model, quality, device, path, fingerprint=needed).decode(stream)
+    picture = _decoding_codec(stream, device, weights).decode(stream)
     picture = imageio.with_fitted_profile(picture)
     if background is not None:
         picture = imageio.on_background(picture, background)
     return imageio.without_metadata(picture) if strip else picture
+
+
+def bit_allocation(
+    data: StreamSource,
+    *,
+    device: str = "auto",
+    weights: str | Path | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> BitAllocation:
+    """Where in the picture the bits of an .stf stream go.
+
+    Arguments and errors are as of `decode`.
+    """
+    content = _bytes(data, limits)
+    stream = container.read(content, limits)
+    codec = _decoding_codec(stream, device, weights)
+    return BitAllocation(*codec.bits_per_position(stream), container.inspect(content))
 
 
 def info(data: StreamSource) -> StreamInfo:
@@ -212,6 +226,15 @@ def load_model(
 def list_models() -> list[ModelInfo]:
     """Every registered model."""
     return list(registry.MODELS)
+
+
+def _decoding_codec(stream: Stream, device: str, weights: str | Path | None) -> Codec:
+    """The codec that a stream needs. Raises StreamError, UsageError, WeightsError."""
+    header, path = stream.header, _path(weights)
+    needed = None if path else header.fingerprint
+    model = registry.by_id(header.model_id)
+    quality = registry.check_stored_quality(header.quality, model)
+    return codec_for(model, quality, device, path, fingerprint=needed)
 
 
 def _path(weights: str | Path | None) -> Path | None:

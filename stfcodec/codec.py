@@ -110,12 +110,25 @@ class Codec:
                 f"or faulty hardware, please report it"
             ) from error
 
+    @host.plain_torch()
+    def bits_per_position(self, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
+        """Bits at each position of y (h, w) and of z (h/4, w/4), float32.
+
+        Raises StreamError if the stream is damaged, WeightsError if it was made with other weights.
+        """
+        self._check_fingerprint(stream)
+        return self.model.bits_per_position(*_coded_latents(stream))
+
+    def _check_fingerprint(self, stream: Stream) -> None:
+        """Raises WeightsError if the stream was made with other weights."""
+        fingerprints = stream.header.fingerprint, self.model.fingerprint
+        if fingerprints[0] != fingerprints[1]:
+            needed, here = (releases.describe(self.info.name, f) for f in fingerprints)
+            raise WeightsError(f"the stream needs weights {needed} of {self.info.name}, not {here}")
+
     def _latents(self, stream: Stream) -> Tensor:
         """ŷ (1, M, h, w) after the inverse gain. Raises StreamError."""
-        header = stream.header
-        height, width = (padded(n) // DOWNSAMPLING_Z for n in (header.height, header.width))
-        coded = CodedLatents(stream.z, stream.y, stream.checksum)
-        return self.model.decompress(coded, (height, width), header.quality)
+        return self.model.decompress(*_coded_latents(stream))
 
     @host.plain_torch()
     def decode(self, stream: Stream) -> Picture:
@@ -124,12 +137,7 @@ class Codec:
         Raises StreamError if the stream is damaged, WeightsError if it was made with other weights.
         """
         header = stream.header
-        if header.fingerprint != self.model.fingerprint:
-            needed, here = (
-                releases.describe(self.info.name, f)
-                for f in (header.fingerprint, self.model.fingerprint)
-            )
-            raise WeightsError(f"the stream needs weights {needed} of {self.info.name}, not {here}")
+        self._check_fingerprint(stream)
         alpha = None
         if stream.alpha is not None:
             alpha = imageio.decode_alpha(stream.alpha, header.width, header.height)
@@ -147,6 +155,13 @@ class Codec:
             iptc=stream.iptc,
             notes=(),
         )
+
+
+def _coded_latents(stream: Stream) -> tuple[CodedLatents, tuple[int, int], float]:
+    """The latents of a stream, the size (h, w) of z, and the quality."""
+    header = stream.header
+    height, width = (padded(n) // DOWNSAMPLING_Z for n in (header.height, header.width))
+    return CodedLatents(stream.z, stream.y, stream.checksum), (height, width), header.quality
 
 
 def codec_for(

@@ -18,7 +18,7 @@ LAYERS = (
     {"errors", "formats", "geometry", "temporary"},
     {"limits"},
     {"allocator", "container", "entropy", "files", "metrics"},
-    {"imageio", "models"},
+    {"bits", "heatmap", "imageio", "models"},
     {"tiling"},
     {"refinement"},
     {"codec"},

@@ -1,4 +1,7 @@
-"""What encode and decode share: their options, and running a task over files."""
+"""What encode and decode share: their options, and running a task over files.
+
+heatmap shares some of the options.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,7 @@ from stfcodec.errors import StfError, UsageError
 from stfcodec.limits import DEFAULT_LIMITS
 from stfcodec.models import registry
 
-_OPTIONS = (
-    click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
-    click.option("-o", "--output", metavar="OUT", help="File or folder to write; - for stdout."),
-    click.option("-r", "--recursive", is_flag=True, help="Take folders, mirrored under OUT."),
-    click.option("-f", "--force", is_flag=True, help="Replace existing outputs."),
-    click.option("--skip-existing", is_flag=True, help="Leave out files whose output exists."),
-    click.option(
-        "--keep-suffix",
-        is_flag=True,
-        help="Add the output's suffix to the whole name: a.jpg and a.png stay apart.",
-    ),
+_RUNNING_OPTIONS = (
     click.option(
         "--weights",
         type=click.Path(path_type=Path),
@@ -51,6 +44,19 @@ _OPTIONS = (
         help="Refuse larger pictures, counted as they are coded: padded to multiples of 64.",
     ),
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads to use."),
+)
+
+_OPTIONS = (
+    click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
+    click.option("-o", "--output", metavar="OUT", help="File or folder to write; - for stdout."),
+    click.option("-r", "--recursive", is_flag=True, help="Take folders, mirrored under OUT."),
+    click.option("-f", "--force", is_flag=True, help="Replace existing outputs."),
+    click.option("--skip-existing", is_flag=True, help="Leave out files whose output exists."),
+    click.option(
+        "--keep-suffix",
+        is_flag=True,
+        help="Add the output's suffix to the whole name: a.jpg and a.png stay apart.",
+    ),
     click.option("--json", "as_json", is_flag=True, help="One JSON object a file on stdout."),
     click.option("--quiet", is_flag=True, help="Print nothing but errors."),
 )
@@ -58,9 +64,26 @@ _OPTIONS = (
 
 def shared_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add the arguments and options common to encode and decode."""
+    command = running_options(command)
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def running_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options that say what a network runs on and how large its pictures may be."""
+    for option in reversed(_RUNNING_OPTIONS):
+        command = option(command)
+    return command
+
+
+def prepare(threads: int | None) -> None:
+    """Set up this process for coding."""
+    allocator.keep_freed_memory()
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 def run(
@@ -83,11 +106,7 @@ def run(
     _check_streams(plan.jobs, as_json)
     for path, text in [] if quiet else plan.warnings:
         messages.warn(str(path), text)
-    allocator.keep_freed_memory()
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
+    prepare(threads)
     existing: batch.Existing = "replace" if force else "skip" if skip_existing else "refuse"
     report = batch.Report(plan.single, plan.left_out, warnings=len(plan.warnings))
     total = len(plan.refused) + len(plan.jobs)

@@ -106,19 +106,24 @@ class CdfTables:
         escape = self.length[indexes].astype(np.int64) - 2
         return value, np.where((value < 0) | (value >= escape), escape, value), escape
 
-    def cost(self, symbols: np.ndarray, indexes: np.ndarray) -> float:
-        """Bits that N symbols cost, symbol i with table indexes[i]. symbols, indexes: integers
-        (N,).
+    def costs(self, symbols: np.ndarray, indexes: np.ndarray) -> np.ndarray:
+        """Bits that each of N symbols costs, symbol i with table indexes[i]: float32 (N,).
 
-        The rounding of the coder's state, below 2**-14 bits a symbol, is left out.
+        symbols, indexes: integers (N,). The rounding of the coder's state, below 2**-14 bits a
+        symbol, is left out.
         """
         value, share, escape = self.locate(symbols, indexes)
         escaped = share == escape
         # The number of a symbol outside its table takes groups of 4 bits, and one says how many.
         excess = np.where(value < 0, -value, value - escape + 1)[escaped]
         groups = 1 + np.ceil(np.log2(2 * excess + 1) / 4)
-        shares = self.bits[self.starts[indexes] + share]
-        return float(shares.sum(dtype=np.float64) + 4 * groups.sum())
+        bits = self.bits[self.starts[indexes] + share]
+        bits[escaped] += 4 * groups
+        return bits
+
+    def cost(self, symbols: np.ndarray, indexes: np.ndarray) -> float:
+        """The sum of `costs`."""
+        return float(self.costs(symbols, indexes).sum(dtype=np.float64))
 
     @cached_property
     def least_bits(self) -> np.ndarray:

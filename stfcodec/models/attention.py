@@ -169,22 +169,30 @@ class ShiftedWindowAttention(nn.Module):
         return x + y.permute(0, 3, 1, 2)
 
 
-class WindowAttentionModule(nn.Module):
-    """The plug-in module of the paper (WAM, Fig. 4): x + a(x)·sigmoid(b(x)), b with window
-    attention.
+class AttentionModule(nn.Module):
+    """A spatial attention module of image codecs: x + a(x)·sigmoid(b(x)).
+
+    a is `units` residual units, b the `attention` followed by as many residual units and a 1×1
+    convolution. x: (B, dim, H, W), same out.
+    """
+
+    def __init__(self, dim: int, attention: nn.Module, units: int = 3) -> None:
+        super().__init__()
+        self.conv_a = nn.Sequential(*(ResidualUnit(dim) for _ in range(units)))
+        self.conv_b = nn.Sequential(
+            attention, *(ResidualUnit(dim) for _ in range(units)), conv1x1(dim, dim)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(x, self.conv_a(x), torch.sigmoid(self.conv_b(x)))
+
+
+class WindowAttentionModule(AttentionModule):
+    """The plug-in module of the paper (WAM, Fig. 4): attention in windows shifted by half.
 
     x: (B, dim, H, W), H and W multiples of `window`; same shape out. It is usable on its own:
     `WindowAttentionModule(192)` is the module of the published WACNN at ¼ resolution.
     """
 
     def __init__(self, dim: int, window: int = 8, heads: int = 8, units: int = 3) -> None:
-        super().__init__()
-        self.conv_a = nn.Sequential(*(ResidualUnit(dim) for _ in range(units)))
-        self.conv_b = nn.Sequential(
-            ShiftedWindowAttention(dim, window, heads),
-            *(ResidualUnit(dim) for _ in range(units)),
-            conv1x1(dim, dim),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.addcmul(x, self.conv_a(x), torch.sigmoid(self.conv_b(x)))
+        super().__init__(dim, ShiftedWindowAttention(dim, window, heads), units)

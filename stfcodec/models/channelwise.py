@@ -128,21 +128,30 @@ class ChannelwiseModel(CompressionModel):
     # ------------------------------------------------------------------ the slice loop
 
     def _decode_slices(
-        self, z_hat: Tensor, code: Callable[[int, Tensor, Tensor], Tensor]
+        self,
+        z_hat: Tensor,
+        quality: Tensor | float,
+        code: Callable[[int, Tensor, Tensor], Tensor],
     ) -> Tensor:
-        """ŷ (B, M, h, w) from ẑ. `code(i, mean, scale)` returns slice i of ŷ before the latent
-        residual prediction (LRP)."""
+        """ŷ (B, M, h, w) before the inverse gain, from ẑ. `code(i, mean, scale)` returns slice i of
+        ŷ before the latent residual prediction (LRP).
+
+        The networks work in units of y before the gain, so they need not know the quality.
+        """
         means, scales = self.h_mean_s(z_hat), self.h_scale_s(z_hat)
+        gain = self.gains(quality, z_hat)[0].expand(-1, self.widths.latents, 1, 1)
         decoded: list[Tensor] = []
-        for i in range(self.slices):
-            support = decoded[: self.support]
+        support: list[Tensor] = []
+        for i, unit in enumerate(gain.chunk(self.slices, 1)):
             mean_support = torch.cat([means, *support], 1)
             scale_support = torch.cat([scales, *support], 1)
-            mean = at_least_float32(self.cc_mean_transforms[i](mean_support))
-            scale = at_least_float32(self.cc_scale_transforms[i](scale_support))
+            mean = unit * at_least_float32(self.cc_mean_transforms[i](mean_support))
+            scale = unit * at_least_float32(self.cc_scale_transforms[i](scale_support))
             y_hat = code(i, mean, scale)
-            lrp = self.lrp_transforms[i](torch.cat([mean_support, y_hat], 1))
+            lrp = self.lrp_transforms[i](torch.cat([mean_support, y_hat / unit], 1))
             decoded.append(y_hat + 0.5 * torch.tanh(at_least_float32(lrp)))
+            if i < self.support:
+                support.append(decoded[i] / unit)
         return torch.cat(decoded, 1)
 
     def gains(self, quality: Tensor | float, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,7 +182,7 @@ class ChannelwiseModel(CompressionModel):
             y_likelihoods.append(self.gaussian_conditional.likelihood(residual, scale))
             return rounded + mean
 
-        y_hat = self._decode_slices(z_hat, code)
+        y_hat = self._decode_slices(z_hat, quality, code)
         with torch.autocast(y.device.type, enabled=False):
             z_likelihoods = self.entropy_bottleneck.likelihood(z_tilde)
         return y_hat, torch.cat(y_likelihoods, 1), z_likelihoods
@@ -183,6 +192,9 @@ class ChannelwiseModel(CompressionModel):
     def passes(self, y: Tensor) -> Sequence[Tensor]:
         return y.chunk(self.slices, 1)
 
+    def join_passes(self, passes: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(passes), 1)
+
     def decode_symbols(self, z_symbols: Tensor, quality: float, code: SymbolCoder) -> Tensor:
         if self.integer is not None:
             return self.integer.decode_slices(z_symbols, code)
@@ -190,4 +202,5 @@ class ChannelwiseModel(CompressionModel):
         def code_float(i: int, mean: Tensor, scale: Tensor) -> Tensor:
             return code(i, mean, self.gaussian_conditional.levels_of(scale)) + mean
 
-        return self._decode_slices(z_symbols + self.entropy_bottleneck.medians(), code_float)
+        z_hat = z_symbols + self.entropy_bottleneck.medians()
+        return self._decode_slices(z_hat, quality, code_float)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from stfcodec.entropy import rans
+from stfcodec.entropy.tables import CdfTables
 from stfcodec.errors import StreamError
 from stfcodec.geometry import DOWNSAMPLING_Z
 from stfcodec.models.integer_layers import SYMBOL_BOUND
@@ -25,6 +26,11 @@ from stfcodec.models.registry import MAX_QUALITY
 
 SymbolCoder = Callable[[int, Tensor, Tensor], Tensor]
 """(pass number, means, scale levels) -> symbols of that pass; all three tensors have one shape."""
+
+
+Observer = Callable[[CdfTables, np.ndarray, np.ndarray, Sequence[int]], object]
+"""Sees decoded symbols: the tables, the symbols and their table indexes (N,), and the shape of the
+tensor that they fill."""
 
 
 class CodedLatents(NamedTuple):
@@ -63,6 +69,10 @@ class LatentCoder(nn.Module, ABC):
     @abstractmethod
     def passes(self, y: Tensor) -> Sequence[Tensor]:
         """y (B, M, h, w) after the gain, cut into the parts that are coded one after the other."""
+
+    @abstractmethod
+    def join_passes(self, passes: Sequence[Tensor]) -> Tensor:
+        """The inverse of `passes`: (B, M, h, w)."""
 
     @abstractmethod
     def decode_symbols(self, z_symbols: Tensor, quality: float, code: SymbolCoder) -> Tensor:
@@ -113,6 +123,36 @@ class LatentCoder(nn.Module, ABC):
 
         Raises StreamError where the decoded symbols are not the encoded ones.
         """
+        y_hat = self._decode_latents(
+            coded, size, quality, lambda tables, symbols, indexes, shape: None
+        )
+        return y_hat * self.gains(quality, y_hat)[1]
+
+    @torch.inference_mode()
+    def bits_per_position(
+        self, coded: CodedLatents, size: tuple[int, int], quality: float = MAX_QUALITY
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Bits at each position of y (4·h, 4·w) and of z (h, w), summed over channels, float32.
+
+        Arguments and errors are as of `decompress`. The sum of both differs from the bits of the
+        range-coded bytes by what ends a range coder's stream, a few bytes.
+        """
+        bits: list[Tensor] = []
+
+        def observe(
+            tables: CdfTables, symbols: np.ndarray, indexes: np.ndarray, shape: Sequence[int]
+        ) -> None:
+            bits.append(torch.from_numpy(tables.costs(symbols, indexes)).view(*shape))
+
+        self._decode_latents(coded, size, quality, observe)
+        z_bits, *passes = bits
+        y_bits = self.join_passes(passes)
+        return y_bits.sum(1)[0].numpy(), z_bits.sum(1)[0].numpy()
+
+    def _decode_latents(
+        self, coded: CodedLatents, size: tuple[int, int], quality: float, observe: Observer
+    ) -> Tensor:
+        """ŷ before the inverse gain, as `decompress`. `observe` sees z, then each pass of y."""
         medians = self.entropy_bottleneck.medians()
         shape = (1, medians.shape[1], *size)
         self._check_size(coded, size)
@@ -122,11 +162,14 @@ class LatentCoder(nn.Module, ABC):
         z_symbols = torch.from_numpy(z_flat).to(medians.device, torch.float32).view(shape)
         decoder = rans.Decoder(coded.y, self.gaussian_conditional.tables)
         crc = checksum(z_flat)
+        observe(self.entropy_bottleneck.tables, z_flat, channel_indexes(shape), shape)
 
         def code(_: int, mean: Tensor, level: Tensor) -> Tensor:
             nonlocal crc
-            flat_symbols = decoder.decode(flat(level))
+            indexes = flat(level)
+            flat_symbols = decoder.decode(indexes)
             crc = checksum(flat_symbols, crc)
+            observe(self.gaussian_conditional.tables, flat_symbols, indexes, mean.shape)
             return torch.from_numpy(flat_symbols).to(mean).view(mean.shape)
 
         y_hat = self.decode_symbols(z_symbols, quality, code)
@@ -136,7 +179,7 @@ class LatentCoder(nn.Module, ABC):
                 "the decoded symbols do not match the stream's checksum; "
                 "the file or the weights are damaged"
             )
-        return y_hat * self.gains(quality, y_hat)[1]
+        return y_hat
 
     def _check_size(self, coded: CodedLatents, size: tuple[int, int]) -> None:
         """Raise StreamError where the bytes of z are too few for z of this size.

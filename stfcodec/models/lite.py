@@ -304,6 +304,10 @@ class LiteModel(CompressionModel):
         y = y.permute(0, 2, 3, 1)
         return pack(y, 0), pack(y, 1)
 
+    def join_passes(self, passes: Sequence[Tensor]) -> Tensor:
+        first, second = passes
+        return merge(first, second).permute(0, 3, 1, 2)
+
     def decode_symbols(self, z_symbols: Tensor, quality: float, code: SymbolCoder) -> Tensor:
         if self.integer is not None:
             return self._decode(z_symbols, quality, code, self.integer)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from stfcodec.geometry import round_up
@@ -14,17 +16,27 @@ from stfcodec.models.channelwise import ChannelwiseModel
 from stfcodec.models.layers import GDN, PixelDeconv, conv5x5_down, deconv5x5_up
 from stfcodec.models.registry import WacnnWidths
 
+AttentionMaker = Callable[[int, int], nn.Module]
+"""(channels, window) -> a module of (B, channels, H, W) that keeps the shape."""
+
+
+def window_attention(widths: WacnnWidths) -> AttentionMaker:
+    """What makes the window attention modules of these widths."""
+
+    def make(dim: int, window: int) -> nn.Module:
+        return WindowAttentionModule(dim, window, widths.heads, widths.units)
+
+    return make
+
 
 class WACNN(ChannelwiseModel):
     """Stride-2 convolutions with GDN, and window attention at ¼ and 1⁄16 resolution."""
 
-    def __init__(self, widths: WacnnWidths) -> None:
+    def __init__(self, widths: WacnnWidths, attention: AttentionMaker | None = None) -> None:
+        """attention: makes each attention module; None: window attention modules."""
         super().__init__(widths.entropy)
         a, b, c, m = widths.channels
-
-        def attention(dim: int, window: int) -> nn.Module:
-            return WindowAttentionModule(dim, window, widths.heads, widths.units)
-
+        attention = attention or window_attention(widths)
         fine, coarse = widths.windows
         # Receptive field: the 5×5 convolutions, half a window and the residual units at ¼, then the
         # same at 1⁄16.

@@ -7,7 +7,7 @@ because all decisions are tensor operations.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from stfcodec.errors import UsageError
 from stfcodec.models import registry
+from stfcodec.models.base import CompressionModel
 from stfcodec.models.build import build
 from stfcodec.models.lite import LiteModel
 from stfcodec.models.registry import ModelInfo
@@ -69,14 +70,17 @@ class Trainer:
         folder: Path,
         initial_weights: Path | None = None,
         info: ModelInfo | None = None,
+        network: Callable[[ModelInfo], CompressionModel] = build,
+        photographs: list[Tensor] | None = None,
     ) -> None:
         """Load the photographs and build the model.
 
         folder: receives all files of the run. If it holds a checkpoint, the run resumes from it.
         initial_weights: a weights file or checkpoint to start from; None: a lite model is
         initialised from the photographs, others at random. info: the model, by default the one of
-        the registry that the settings name. Raises UsageError or WeightsError if something does not
-        fit.
+        the registry that the settings name. network: what makes it from there. photographs:
+        (H, W, 3) uint8, in place of those below `settings.data`. Raises UsageError or WeightsError
+        if something does not fit.
         """
         self.settings, self.folder = settings, folder
         self.initial_weights = initial_weights
@@ -86,13 +90,14 @@ class Trainer:
         """Whole qualities at which the model is validated."""
         torch.manual_seed(settings.seed)
         min_side = max(settings.crop, settings.decay_crop)
-        photographs = load_photographs(Path(settings.data), min_side, settings.limit)
+        if photographs is None:
+            photographs = load_photographs(Path(settings.data), min_side, settings.limit)
         self.photographs, held_out = split_held_out(photographs)
         pictures = training_pictures(self.photographs, settings, min_side)
         self.sampler = CropSampler(pictures, self.device, settings.seed)
         validation = centre_crops(held_out, _VALIDATION_CROP_SIDE, _VALIDATION_CROPS)
         self.validation_crops = validation.to(self.device)
-        self.model = build(self.info)
+        self.model = network(self.info)
         resumes = (folder / CHECKPOINT).exists()
         if not resumes:
             self._initialise()

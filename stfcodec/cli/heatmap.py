@@ -1,0 +1,252 @@
+"""stfcodec heatmap: where in a picture the bits of its .stf file go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from stfcodec import files
+from stfcodec.batch import model_name
+from stfcodec.cli import coding, messages, rate
+from stfcodec.errors import ImageError, StreamError, UsageError, printable
+from stfcodec.formats import STREAM_SUFFIX
+from stfcodec.limits import Limits
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from stfcodec.bits import BitAllocation
+    from stfcodec.imageio import Picture
+
+
+class _Found(NamedTuple):
+    """A bit allocation, and what it is of."""
+
+    name: str
+    allocation: BitAllocation
+
+    @property
+    def title(self) -> str:
+        info = self.allocation.info
+        return f"{self._model}, {info.total_bytes} bytes, {info.bpp:.3f} bpp"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.allocation.info.width, self.allocation.info.height
+
+    @property
+    def _model(self) -> str:
+        info = self.allocation.info
+        return f"{model_name(info.model_id)} quality {info.quality:g}"
+
+    def describe(self) -> str:
+        """One line of text for people."""
+        a = self.allocation
+        top = f"a tenth of the positions takes {a.concentration:.0%}"
+        other = f"other {a.info.overhead_bytes} bytes"
+        bits = f"y {a.y.sum() / 8:.0f} + z {a.z.sum() / 8:.0f} bytes of bits, {other}"
+        return f"{printable(self.name)}: {self.title}: {bits}; {top}"
+
+    def to_json(self) -> dict[str, Any]:
+        model = model_name(self.allocation.info.model_id)
+        return {"input": self.name, "model": model, **self.allocation.to_json()}
+
+
+@click.command("heatmap")
+@click.argument("source", metavar="INPUT")
+@click.option("-o", "--output", metavar="OUT", help="Picture to write, such as heat.png.")
+@rate.options
+@click.option(
+    "--beside",
+    metavar="MODEL",
+    help="Draw a second map beside the first: of the same picture coded with this model, or of "
+    "another .stf file of the same size.",
+)
+@click.option("--overlay", is_flag=True, help="Draw the map over the picture in grey.")
+@coding.running_options
+@click.option("-f", "--force", is_flag=True, help="Replace an existing output.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a map on stdout.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    source: str,
+    output: str | None,
+    beside: str | None,
+    overlay: bool,
+    weights: Path | None,
+    device: str,
+    max_pixels: int,
+    threads: int | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    **parameters: Any,
+) -> int:
+    """Draw where in a picture the bits of its .stf file go.
+
+    INPUT is a picture, which is coded first, or an .stf file. A latent position stands for 16x16
+    pixels. Its bits are those of its latents y, and its share of the bits of the hyper-latents z.
+    Everything else in the file (header, metadata, alpha) has no place in the picture.
+    """
+    if output is None and not as_json:
+        raise UsageError("give -o FILE for the picture, or --json for the numbers")
+    format_name = _output_format(output, force, as_json)
+    named = rate.given(context)
+    maker = _Maker(rate.settings(parameters), weights, device, Limits(pixels=max_pixels))
+    coding.prepare(threads)
+    data = maker.read(source)
+    picture: Picture | None = None
+    if _is_stream(data):
+        if named:
+            raise UsageError(f"{source} is coded already: leave out {', '.join(named)}")
+        found = [maker.of_stream(source, data)]
+    else:
+        from stfcodec import imageio
+
+        with _named(source):
+            picture = imageio.read_picture(data, maker.limits)
+        found = [maker.of_picture(source, picture)]
+    if beside is not None:
+        found.append(_beside(beside, source, picture, maker))
+        _check_sizes(found)
+    if output is not None:
+        pixels = None
+        if overlay:
+            pixels = maker.decode(data).pixels if picture is None else picture.pixels
+        _write(found, pixels, output, format_name, force)
+    for each in found:
+        if as_json:
+            messages.result(json.dumps(each.to_json()))
+        elif not quiet:
+            messages.say(each.describe())
+    return 0
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes bit allocations, with the options of one command."""
+
+    settings: dict[str, Any]
+    """Fields of `EncodeSettings`, for pictures."""
+    weights: Path | None
+    device: str
+    limits: Limits
+
+    def read(self, source: str) -> bytes:
+        if source in files.STANDARD_INPUT:
+            return files.read_standard_input(self.limits.bytes)
+        return files.read_bytes(source, self.limits.bytes)
+
+    def of_stream(self, name: str, data: bytes) -> _Found:
+        from stfcodec import api
+
+        with _named(name):
+            allocation = api.bit_allocation(
+                data, device=self.device, weights=self.weights, limits=self.limits
+            )
+        return _Found(name, allocation)
+
+    def of_picture(self, name: str, picture: Picture) -> _Found:
+        from stfcodec import api
+        from stfcodec.settings import EncodeSettings
+
+        settings = EncodeSettings(
+            **self.settings, weights=self.weights, device=self.device, limits=self.limits
+        )
+        with _named(name):
+            data = api.encode_with(picture, settings)
+        return self.of_stream(name, data)
+
+    def decode(self, data: bytes) -> Picture:
+        from stfcodec import api
+
+        return api.decode_picture(
+            data, device=self.device, weights=self.weights, limits=self.limits
+        )
+
+
+@contextmanager
+def _named(source: str) -> Iterator[None]:
+    """Put the name of a file before the message of an error."""
+    try:
+        yield
+    except (ImageError, StreamError) as error:
+        raise type(error)(f"{source}: {error}") from error
+
+
+def _output_format(output: str | None, force: bool, as_json: bool) -> str:
+    """Pillow's name of the output's format. Raises UsageError before any work."""
+    from stfcodec.imageio import output_format
+
+    if output is None:
+        return ""
+    if output in files.STANDARD_OUTPUT:
+        if as_json:
+            raise UsageError("--json and the picture cannot both go to standard output")
+        return "PNG"
+    try:
+        name = output_format(output)
+    except ImageError as error:
+        raise UsageError(f"-o {output}: {error}") from error
+    files.check_output(Path(output), force)
+    return name
+
+
+def _is_stream(data: bytes) -> bool:
+    from stfcodec import container
+
+    try:
+        container.check_signature(data)
+    except StreamError:
+        return False
+    return True
+
+
+def _beside(beside: str, source: str, picture: Picture | None, maker: _Maker) -> _Found:
+    """The second map: of an .stf file, or of the picture coded with another model."""
+    other = replace(maker, weights=None)
+    if beside.lower().endswith(STREAM_SUFFIX):
+        return other.of_stream(beside, other.read(beside))
+    if picture is None:
+        raise UsageError(
+            f"--beside {beside}: {source} is coded already; give its picture, or another "
+            f"{STREAM_SUFFIX} file after --beside"
+        )
+    other = replace(other, settings={**maker.settings, "model": beside})
+    return other.of_picture(source, picture)
+
+
+def _check_sizes(found: list[_Found]) -> None:
+    first, second = found
+    if first.size != second.size:
+        sizes = ("{}x{}".format(*f.size) for f in found)
+        raise UsageError(
+            f"{first.name} and {second.name} are {' and '.join(sizes)}: two maps need one size"
+        )
+
+
+def _write(
+    found: list[_Found], pixels: np.ndarray | None, output: str, format_name: str, force: bool
+) -> None:
+    """Draw the maps, over the pixels where there are some."""
+    from io import BytesIO
+
+    from stfcodec import heatmap, imageio
+
+    image = heatmap.draw(
+        [heatmap.Panel(f.title, f.allocation.positions, f.size, pixels) for f in found]
+    )
+    buffer = BytesIO()
+    imageio.write_picture(imageio.read_picture(image), buffer, format_name)
+    if output in files.STANDARD_OUTPUT:
+        files.write_standard_output(buffer.getvalue())
+    else:
+        files.write_bytes(Path(output), buffer.getvalue(), overwrite=force)
