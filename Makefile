@@ -8,10 +8,11 @@ READY := $(VENV)/.ready
 PICTURE ?= docs/images/kodim23.png
 QUALITY ?= 3
 KODAK ?= ../shared/data/kodak
+PHOTOGRAPHS ?= ../shared/data/train
 CODE := stfcodec benchmarks tests setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-minimum coverage fuzz lint format wheels results bench clean
+.PHONY: help setup demo test test-quick test-minimum coverage fuzz lint format wheels results bench ablation clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +74,9 @@ results: $(READY) ## Measure the embedded weights on Kodak; rewrite MANIFEST.jso
 
 bench: $(READY) ## Measure our models and other codecs on Kodak; write docs/benchmarks.md (QUICK=1: in .bench)
 	$(BIN)/python -m benchmarks $(KODAK) $(if $(QUICK),--quick)
+
+ablation: $(READY) ## Train and measure the attention study: two hours; write docs/ablation.md
+	$(BIN)/python -m benchmarks.ablation $(PHOTOGRAPHS) $(KODAK)
 
 clean: ## Remove what the commands above made, environments included
 	rm -rf $(VENV) $(MINIMUM) .demo .bench build dist *.egg-info stfcodec/entropy/_rans*.so

@@ -1,0 +1,165 @@
+"""The runs of the study: which there are, how long each trains, and training one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from torch import Tensor
+
+from benchmarks.ablation.attention import KINDS
+from benchmarks.ablation.initialise import initialise
+from benchmarks.ablation.networks import BASES, build, describe
+from stfcodec.files import write_bytes
+from stfcodec.models.base import CompressionModel
+from stfcodec.models.registry import ModelInfo
+from stfcodec.train.checkpoint import CHECKPOINT, load_checkpoint
+from stfcodec.train.data import centre_crops, load_photographs, split_held_out
+from stfcodec.train.export import TRAINING_RECORD, write_record
+from stfcodec.train.loop import run_training
+from stfcodec.train.settings import Settings
+from stfcodec.train.trainer import Trainer
+
+STEPS = "steps.json"
+_SIDE = 256
+_INITIAL_CROPS, _INITIAL_SIDE = 64, 192
+_TIMED_STEPS, _TIMED_ROUNDS = 25, 3
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a codec with one kind of attention, and a seed."""
+
+    base: str
+    """A key of `networks.BASES`."""
+    attention: str
+    """A key of `attention.KINDS`."""
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.base}-{self.attention}-{self.seed}"
+
+    @property
+    def codec(self) -> str:
+        return f"{self.base}-{self.attention}"
+
+    @property
+    def info(self) -> ModelInfo:
+        return describe(self.name)
+
+
+def all_runs(seeds: int) -> Iterator[Run]:
+    """Every run, all kinds of a seed before the next seed: a broken-off study compares evenly."""
+    for seed in range(seeds):
+        for base in BASES:
+            for attention in KINDS:
+                yield Run(base, attention, seed)
+
+
+def settings(data: Path, steps: int, seed: int, device: str) -> Settings:
+    """The settings of every run, from probes of the hyperprior without attention."""
+    return Settings(
+        model="",
+        data=str(data),
+        minutes=None,
+        steps=steps,
+        rate=1e-4,
+        warmup=30,
+        decay=0.4,
+        batch=2,
+        crop=_SIDE,
+        decay_crop=_SIDE,
+        flat=0.0,
+        flat_weight=0.0,
+        ema=0.99,
+        device=device,
+        seed=seed,
+    )
+
+
+class Study:
+    """The runs on one folder of photographs; all files are below the folder `out`."""
+
+    def __init__(self, data: Path, out: Path, minutes: float, device: str) -> None:
+        """minutes: of training for each run. Raises UsageError where `data` has no photographs."""
+        self.data, self.out, self.minutes, self.device = data, out, minutes, device
+        self.photographs = load_photographs(data, _SIDE)
+        out.mkdir(parents=True, exist_ok=True)
+
+    def steps(self) -> dict[str, int]:
+        """Steps of each codec, "wacnn-window" and so on, that take `minutes` on this machine.
+
+        They are measured once, with all codecs taking turns, and kept. A budget in steps does not
+        depend on what else the machine does meanwhile, and makes a run reproducible.
+        """
+        path = self.out / STEPS
+        if not path.exists():
+            seconds = self._seconds_per_step()
+            steps = {name: round(60 * self.minutes / s) for name, s in seconds.items()}
+            record = {"minutes": self.minutes, "seconds_per_step": seconds, "steps": steps}
+            write_bytes(path, json.dumps(record, indent=1).encode(), overwrite=False)
+        found: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))["steps"]
+        return found
+
+    def train(self, run: Run, report: Callable[[str], object]) -> None:
+        """Train one run, from where it was broken off if it was. A finished one stays.
+
+        report: receives each row of the log, as of `run_training`.
+        """
+        folder = self.out / run.name
+        if (folder / TRAINING_RECORD).exists():
+            return
+        steps = self.steps()[run.codec]
+        trainer = self._trainer(run, steps, folder, self.photographs)
+        run_training(trainer, lambda row: report(f"{run.name}  {row}"), export=False)
+        write_record({**trainer.record(), "held_out": trainer.validate()}, folder)
+
+    def _trainer(self, run: Run, steps: int, folder: Path, photographs: list[Tensor]) -> Trainer:
+        trained_on, _ = split_held_out(photographs)
+
+        def network(_: ModelInfo) -> CompressionModel:
+            model = build(run.base, run.attention)
+            if not (folder / CHECKPOINT).exists():
+                initialise(model, centre_crops(trained_on, _INITIAL_SIDE, _INITIAL_CROPS))
+            return model
+
+        chosen = replace(settings(self.data, steps, run.seed, self.device), model=run.name)
+        return Trainer(chosen, folder, None, run.info, network, photographs)
+
+    def _seconds_per_step(self) -> dict[str, float]:
+        """Medians over rounds in which every codec does some optimiser steps."""
+        with TemporaryDirectory() as scratch:
+            trainers = {
+                run.codec: self._trainer(run, 1000, Path(scratch) / run.name, self.photographs[:64])
+                for run in all_runs(1)
+            }
+            times: dict[str, list[float]] = {codec: [] for codec in trainers}
+            for _ in range(_TIMED_ROUNDS):
+                for codec, trainer in trainers.items():
+                    trainer.train_step(False)  # fills the caches
+                    times[codec].append(_mean_seconds(trainer))
+        return {codec: round(median(found), 4) for codec, found in times.items()}
+
+
+def _mean_seconds(trainer: Trainer) -> float:
+    """Seconds of an optimiser step. SOAP's bases are updated in every 25th."""
+    start = time.perf_counter()
+    for _ in range(_TIMED_STEPS):
+        loss = trainer.train_step(False)
+    float(loss[0])  # waits for the device
+    return (time.perf_counter() - start) / _TIMED_STEPS
+
+
+def trained(folder: Path, run: Run) -> CompressionModel:
+    """The averaged parameters of a finished run, with CDF tables, on the CPU."""
+    model = build(run.base, run.attention)
+    model.load_state_dict(load_checkpoint(folder / CHECKPOINT, run.name)["average"])
+    model.entropy_bottleneck.fit_quantiles()
+    model.update()
+    return model.eval().requires_grad_(False)
