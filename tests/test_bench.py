@@ -25,11 +25,14 @@ from benchmarks.pictures import mosaic
 from benchmarks.record import PARTS, Run
 from benchmarks.ssimulacra2_score import score
 
-COMMANDS = sorted(
-    path.stem
-    for path in (ROOT / "benchmarks").glob("*.py")
-    if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
-)
+COMMANDS = [
+    "ablation",
+    *sorted(
+        path.stem
+        for path in (ROOT / "benchmarks").glob("*.py")
+        if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
+    ),
+]
 
 
 # ------------------------------------------------------------------------------------------- coders

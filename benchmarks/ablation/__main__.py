@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks import ROOT, machine
 from benchmarks.ablation.page import Record, write_page
+from benchmarks.ablation.runs import all_runs
 from benchmarks.options import EXISTING_FOLDER, NEW_PATH
 from benchmarks.pictures import read_folder
 from stfcodec.geometry import DOWNSAMPLING_Z
@@ -51,7 +52,7 @@ def main(
     --only leaves runs out: so several processes can train at once.
     """
     from benchmarks.ablation.measure import measure
-    from benchmarks.ablation.study import Study, all_runs
+    from benchmarks.ablation.study import Study
     from stfcodec.train.loop import prepare_process
 
     runs = [run for run in all_runs(seeds) if not only or run.name in only]

@@ -43,17 +43,10 @@ class NonLocalAttentionModule(AttentionModule):
 
 
 def attention_maker(kind: str, widths: WacnnWidths) -> AttentionMaker:
-    """The one switch of the study. kind: a key of `KINDS`. Raises KeyError for others."""
+    """The one switch of the study. kind: a key of `runs.KINDS`. Raises KeyError for others."""
     makers: dict[str, AttentionMaker] = {
         "window": window_attention(widths),
         "nonlocal": lambda dim, _: NonLocalAttentionModule(dim, widths.units),
         "none": lambda dim, window: nn.Identity(),
     }
     return makers[kind]
-
-
-KINDS = {
-    "window": "window attention (WAM)",
-    "nonlocal": "non-local attention (NLAM)",
-    "none": "none",
-}

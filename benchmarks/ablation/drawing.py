@@ -12,11 +12,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from benchmarks.ablation.attention import KINDS
 from benchmarks.ablation.measure import ALLOCATION_QUALITY
-from benchmarks.ablation.networks import BASES
 from benchmarks.ablation.page import Record
-from benchmarks.ablation.study import Run, trained
+from benchmarks.ablation.runs import BASES, KINDS, Run
+from benchmarks.ablation.study import trained
 from benchmarks.plots import STYLE
 from stfcodec.bits import per_position
 from stfcodec.geometry import DOWNSAMPLING_Z

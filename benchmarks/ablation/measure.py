@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.ablation.study import Run, trained
+from benchmarks.ablation.runs import Run
+from benchmarks.ablation.study import trained
 from stfcodec.bits import per_position, share_of_top_tenth
 from stfcodec.files import write_bytes
 from stfcodec.geometry import DOWNSAMPLING_Y, DOWNSAMPLING_Z

@@ -37,8 +37,6 @@ WIDTHS = WacnnWidths(
 
 _LOG_GAIN_UNIT = 20.0
 
-BASES = {"wacnn": "WACNN", "hyperprior": "mean-scale hyperprior"}
-
 
 class VariableRate(nn.Module):
     """Gains of y and inverse gains of ŷ for each channel and quality (Cui et al., CVPR 2021).
@@ -176,7 +174,7 @@ class StudyHyperprior(CompressionModel):
 
 
 def build(base: str, attention: str) -> StudyWacnn | StudyHyperprior:
-    """A codec of the study with initial weights. base: a key of `BASES`. attention: of `KINDS`."""
+    """A codec of the study with initial weights. base, attention: as of `runs.Run`."""
     return StudyWacnn(attention) if base == "wacnn" else StudyHyperprior(attention)
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from benchmarks.ablation.attention import KINDS
-from benchmarks.ablation.networks import BASES
+from benchmarks.ablation.runs import BASES, KINDS
 from benchmarks.markdown import paragraph, replace_block, signed, table
 from stfcodec.metrics import bd_rate
 
 Record = dict[str, Any]
 """What `measure.measure` returns for one run."""
+
+
+MARKS = ("facts", "rates", "costs", "allocation", "runs")
+"""The places of the page that the command fills."""
 
 
 def write_page(records: Sequence[Record], facts: Mapping[str, Any], docs: Path) -> None:
@@ -28,13 +32,14 @@ def write_page(records: Sequence[Record], facts: Mapping[str, Any], docs: Path) 
     (data / "runs.json").write_text(text + "\n", encoding="utf-8")
     page = docs / "ablation.md"
     replace_block(page, "facts", list(_facts(records, facts)))
-    for mark, lines in (
-        ("rates", _bd_rates),
-        ("costs", _costs),
-        ("allocation", _allocation),
-        ("runs", _runs),
-    ):
-        replace_block(page, mark, list(lines(records)))
+    for mark, lines in tables(records).items():
+        replace_block(page, mark, lines)
+
+
+def tables(records: Sequence[Record]) -> dict[str, list[str]]:
+    """The lines of each table by the mark of its place."""
+    made = {"rates": _bd_rates, "costs": _costs, "allocation": _allocation, "runs": _runs}
+    return {mark: list(lines(records)) for mark, lines in made.items()}
 
 
 def _facts(records: Sequence[Record], facts: Mapping[str, Any]) -> list[str]:
@@ -63,16 +68,22 @@ def _points(record: Record) -> list[tuple[float, float]]:
 
 
 def bd_rates(records: Sequence[Record], base: str, anchor: str, attention: str) -> list[float]:
-    """BD-rates of one kind of attention against another, one for each seed that both have."""
-    anchors = {r["seed"]: r for r in _of(records, base, anchor)}
-    return [
-        bd_rate(_points(anchors[r["seed"]]), _points(r))
-        for r in _of(records, base, attention)
-        if r["seed"] in anchors
-    ]
+    """BD-rates of one kind of attention against another, one for each seed that both have.
+
+    Seeds whose curves share no range of PSNR are left out.
+    """
+    anchors = {r["seed"]: _points(r) for r in _of(records, base, anchor)}
+    found: list[float] = []
+    for r in _of(records, base, attention):
+        if r["seed"] in anchors:
+            with suppress(ValueError):
+                found.append(bd_rate(anchors[r["seed"]], _points(r)))
+    return found
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
+    if not values:
+        return "–"
     text = signed(mean(values), digits)
     return f"{text} ± {stdev(values):.{digits}f}" if len(values) > 1 else text
 

@@ -1,20 +1,20 @@
-"""The runs of the study: which there are, how long each trains, and training one."""
+"""Training the runs of the study: how long each takes, from what it starts, what it gives."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
-from benchmarks.ablation.attention import KINDS
 from benchmarks.ablation.initialise import initialise
-from benchmarks.ablation.networks import BASES, build, describe
+from benchmarks.ablation.networks import build, describe
+from benchmarks.ablation.runs import Run, all_runs
 from stfcodec.files import write_bytes
 from stfcodec.models.base import CompressionModel
 from stfcodec.models.registry import ModelInfo
@@ -29,37 +29,6 @@ STEPS = "steps.json"
 _SIDE = 256
 _INITIAL_CROPS, _INITIAL_SIDE = 64, 192
 _TIMED_STEPS, _TIMED_ROUNDS = 25, 3
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training: a codec with one kind of attention, and a seed."""
-
-    base: str
-    """A key of `networks.BASES`."""
-    attention: str
-    """A key of `attention.KINDS`."""
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.base}-{self.attention}-{self.seed}"
-
-    @property
-    def codec(self) -> str:
-        return f"{self.base}-{self.attention}"
-
-    @property
-    def info(self) -> ModelInfo:
-        return describe(self.name)
-
-
-def all_runs(seeds: int) -> Iterator[Run]:
-    """Every run, all kinds of a seed before the next seed: a broken-off study compares evenly."""
-    for seed in range(seeds):
-        for base in BASES:
-            for attention in KINDS:
-                yield Run(base, attention, seed)
 
 
 def settings(data: Path, steps: int, seed: int, device: str) -> Settings:
@@ -130,7 +99,7 @@ class Study:
             return model
 
         chosen = replace(settings(self.data, steps, run.seed, self.device), model=run.name)
-        return Trainer(chosen, folder, None, run.info, network, photographs)
+        return Trainer(chosen, folder, None, describe(run.name), network, photographs)
 
     def _seconds_per_step(self) -> dict[str, float]:
         """Medians over rounds in which every codec does some optimiser steps."""

@@ -1,0 +1,206 @@
+"""The attention study: its modules, its codecs, and a small study from photographs to page."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import photographs
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from benchmarks import ROOT
+from benchmarks.ablation import page, study
+from benchmarks.ablation.__main__ import main
+from benchmarks.ablation.attention import NonLocalBlock, attention_maker
+from benchmarks.ablation.initialise import initialise
+from benchmarks.ablation.measure import detail
+from benchmarks.ablation.networks import WIDTHS, StudyHyperprior, StudyWacnn, build
+from benchmarks.ablation.runs import BASES, KINDS, all_runs
+from stfcodec.models.attention import AttentionModule, WindowAttentionModule
+from stfcodec.train.loss import rate_distortion
+
+CODECS = [(base, attention) for base in BASES for attention in KINDS]
+
+
+def test_non_local_block_is_softmax_over_all_positions() -> None:
+    torch.manual_seed(0)
+    block = NonLocalBlock(8).double()
+    x = torch.randn(2, 8, 3, 5, dtype=torch.float64)
+    theta, phi, g = (m(x).flatten(2) for m in (block.theta, block.phi, block.g))
+    weights = torch.softmax(theta.transpose(1, 2) @ phi, 2)
+    expected = x + block.W((g @ weights.transpose(1, 2)).view(2, 4, 3, 5))
+    assert torch.allclose(block(x), expected, atol=1e-12)
+
+
+def test_non_local_attention_reaches_everywhere_and_windows_do_not() -> None:
+    x = torch.zeros(1, 16, 32, 32)
+    changed = x.clone()
+    changed[..., 0, 0] = 1
+    for kind, reaches in (("nonlocal", True), ("window", False), ("none", False)):
+        torch.manual_seed(1)
+        module = attention_maker(kind, WIDTHS)(16, 8)
+        with torch.no_grad():
+            far = (module(changed) - module(x))[..., 20:, 20:]
+        assert bool(far.any()) == reaches, kind
+
+
+def test_codecs_differ_in_attention_alone() -> None:
+    for base in BASES:
+        plain = set(build(base, "none").state_dict())
+        for kind in ("window", "nonlocal"):
+            model = build(base, kind)
+            modules = [m for m in model.modules() if isinstance(m, AttentionModule)]
+            assert len(modules) == 4
+            assert {isinstance(m, WindowAttentionModule) for m in modules} == {kind == "window"}
+            own = [n for n, m in model.named_modules() if isinstance(m, AttentionModule)]
+            others = {k for k in model.state_dict() if not k.startswith(tuple(own))}
+            # The layers keep their numbers: without attention an identity stands in the place.
+            assert others == plain
+
+
+@pytest.mark.parametrize(("base", "attention"), CODECS)
+def test_codecs_start_as_codecs(base: str, attention: str) -> None:
+    torch.manual_seed(0)
+    model = build(base, attention)
+    whole = photographs.photographs((256, 384))[0]
+    crops = torch.cat([crop for row in whole.split(128, 2) for crop in row.split(128, 3)])
+    initialise(model, crops)
+    model.eval()
+    x = crops[2:4]
+    with torch.no_grad():
+        for quality, worst in ((1.0, 19), (6.0, 21)):
+            given = torch.full((2,), quality)
+            loss = rate_distortion(model(x, quality), x, given)
+            psnr = -10 * math.log10(loss.mse.mean() / 255**2)
+            assert psnr > worst + 4 * (attention == "none"), (quality, psnr)
+            assert 0.1 < loss.bpp.mean() < 4
+    assert (
+        model(x, torch.tensor([1.0, 6.0]))["likelihoods"]["y"][0].log().sum()
+        > model(x, torch.tensor([6.0, 6.0]))["likelihoods"]["y"][0].log().sum()
+    )
+
+
+@pytest.mark.parametrize("base", list(BASES))
+def test_latents_survive_coding_and_their_bits_add_up(base: str) -> None:
+    torch.manual_seed(2)
+    model = build(base, "window").eval().requires_grad_(False)
+    x = photographs.photographs((128, 192))[0]
+    initialise(model, x.expand(3, -1, -1, -1))
+    model.entropy_bottleneck.fit_quantiles()
+    model.update()
+    with torch.inference_mode():
+        y = model.analysis(x)
+        z_symbols, passes = model.symbols_and_passes(y, 2.5)
+        assert torch.equal(model.join_passes(passes), y * model.gains(2.5, y)[0])
+        coded = model.compress(y, 2.5)
+        y_hat = model.decompress(coded, (2, 3), 2.5)
+    gain, inverse = model.gains(2.5, y)
+    # LRP moves ŷ by half a step at most.
+    assert ((y_hat / inverse - y * gain).abs() <= 1.001).all()
+    y_bits, z_bits = model.bits_per_position(coded, (2, 3), 2.5)
+    assert y_bits.shape == (8, 12) and z_bits.shape == z_symbols.shape[2:]
+    assert y_bits.sum() == pytest.approx(8 * len(coded.y), rel=0.01, abs=64)
+    assert z_bits.sum() == pytest.approx(8 * len(coded.z), rel=0.01, abs=64)
+
+
+def test_networks_do_not_see_the_quality() -> None:
+    """Means and scales grow with the gain; what predicts them is the same."""
+    for model in (StudyWacnn("none"), StudyHyperprior("none")):
+        seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+        def code(i: int, mean: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+            seen.append((mean, level))  # noqa: B023 - called at once
+            return torch.zeros_like(mean)
+
+        model.update()
+        model.variable_rate.set(torch.linspace(-1, 1, 6))
+        z = torch.round(3 * torch.randn(1, 48, 2, 2))
+        with torch.no_grad():
+            model.decode_symbols(z, 1.0, code)
+            model.decode_symbols(z, 6.0, code)
+        (low, _), (high, _) = seen[0], seen[len(seen) // 2]
+        assert torch.allclose(high, low * math.exp(2), rtol=1e-4, atol=1e-6)
+
+
+def test_detail_is_the_spread_within_a_position() -> None:
+    pixels = np.full((32, 48, 3), 90, np.uint8)
+    pixels[16:, 16:32:2] = 110
+    found = detail(pixels)
+    assert found.shape == (2, 3) and (found > 0).sum() == 1 and found[1, 1] == pytest.approx(10)
+
+
+def record(base: str, attention: str, seed: int, factor: float) -> page.Record:
+    points = [(0.2, 28.0), (0.4, 30.5), (0.7, 33.0), (1.1, 35.5)]
+    return {
+        "base": base,
+        "attention": attention,
+        "seed": seed,
+        "points": [
+            {"quality": q, "bpp": factor * (1 + 0.1 * seed) * bpp, "psnr": psnr}
+            for q, (bpp, psnr) in enumerate(points, 1)
+        ],
+    }
+
+
+def test_bd_rates_compare_runs_of_one_seed() -> None:
+    records = [record("wacnn", "none", seed, 1.0) for seed in range(3)]
+    records += [record("wacnn", "window", seed, 0.9) for seed in (2, 0)]
+    assert page.bd_rates(records, "wacnn", "none", "window") == pytest.approx([-10, -10])
+
+
+def test_curves_that_share_no_range_have_no_bd_rate() -> None:
+    low, high = record("wacnn", "none", 0, 1.0), record("wacnn", "window", 0, 1.0)
+    for point in high["points"]:
+        point["psnr"] += 20
+    assert page.bd_rates([low, high], "wacnn", "none", "window") == []
+
+
+def test_page_is_that_of_the_data() -> None:
+    """The tables of docs/ablation.md are those that the data beside it gives."""
+    stored = json.loads((ROOT / "docs/ablation/runs.json").read_text(encoding="utf-8"))
+    text = (ROOT / "docs/ablation.md").read_text(encoding="utf-8")
+    runs = stored["runs"]
+    assert {(r["base"], r["attention"], r["seed"]) for r in runs} == {
+        (run.base, run.attention, run.seed) for run in all_runs(3)
+    }
+    for lines in page.tables(runs).values():
+        assert "\n".join(lines) in text
+
+
+@pytest.mark.slow
+def test_a_small_study(tmp_path: Path) -> None:
+    pixels = photographs.crop((512, 768))
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    Image.fromarray(pixels[:256, 200:456]).save(folder / "a.png")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.fromarray(pixels[:130, :200]).save(pictures / "a.png")
+    out, docs = tmp_path / "runs", tmp_path / "docs"
+    out.mkdir()
+    docs.mkdir()
+    steps = {"steps": {run.codec: 1 for run in all_runs(1)}}
+    (out / study.STEPS).write_text(json.dumps(steps))
+    marks = "".join(f"<!-- {m} -->\n<!-- /{m} -->\n" for m in page.MARKS)
+    (docs / "ablation.md").write_text(marks)
+    words = [str(folder), str(pictures), "--out", str(out), "--docs", str(docs), "--seeds", "1"]
+    for only in (["--only", "wacnn-none-0"], []):
+        done = CliRunner().invoke(main, [*words, *only], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        assert (docs / "ablation" / "runs.json").exists() == (not only)
+    records = json.loads((docs / "ablation" / "runs.json").read_text())["runs"]
+    assert [r["steps"] for r in records] == [1] * 6
+    for found in records:
+        assert all(0 < p["bpp"] < 8 and p["psnr"] > 12 for p in found["points"])
+        assert 0.1 <= found["share_of_most_detail"] <= found["share_of_most_bits"] <= 1
+    assert "mean-scale hyperprior" in (docs / "ablation.md").read_text()
+    for name in ("curves.png", "heat.png"):
+        with Image.open(docs / "ablation" / name) as image:
+            assert image.width > 400
+    failed = CliRunner().invoke(main, [*words, "--only", "wacnn-none-7"])
+    assert failed.exit_code == 2 and "wacnn-none-7" in failed.output
