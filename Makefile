@@ -69,11 +69,11 @@ wheels: $(READY) ## Build dist/: a source archive, and from it a wheel for this 
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist dist/*-linux_x86_64.whl
 	rm dist/*-linux_x86_64.whl
 
-results: $(READY) ## Measure the embedded weights on Kodak; rewrite MANIFEST.json and the README's table
-	$(BIN)/python -m benchmarks.results $(KODAK) $(if $(RUN),--adopt $(RUN))
+results: $(READY) ## Measure the embedded weights on Kodak (or FOLDER=); on Kodak, rewrite MANIFEST.json and README
+	$(BIN)/python -m benchmarks.results $(or $(FOLDER),$(KODAK)) $(if $(RUN),--adopt $(RUN))
 
-bench: $(READY) ## Measure our models and other codecs on Kodak; write docs/benchmarks.md (QUICK=1: in .bench)
-	$(BIN)/python -m benchmarks $(KODAK) $(if $(QUICK),--quick)
+bench: $(READY) ## Measure our models and other codecs on Kodak (or FOLDER=); write docs/benchmarks/ (QUICK=1: .bench)
+	$(BIN)/python -m benchmarks $(or $(FOLDER),$(KODAK)) $(if $(NAME),--name $(NAME)) $(if $(QUICK),--quick)
 
 ablation: $(READY) ## Train and measure the attention study: two hours; write docs/ablation.md
 	$(BIN)/python -m benchmarks.ablation $(PHOTOGRAPHS) $(KODAK)

@@ -21,7 +21,7 @@ PATH = Path(__file__).with_name("history.csv")
 
 def is_complete(record: dict[str, Any]) -> bool:
     """Whether a record was taken on the whole 24 Kodak pictures, as published curves are."""
-    return bool(record["published_curves"])
+    return record["pictures"]["folder"] == "kodak" and bool(record["published_curves"])
 
 
 def append(record: dict[str, Any], path: Path = PATH) -> None:

@@ -1,14 +1,15 @@
-"""The page of the main benchmark: a record as Markdown (docs/benchmarks.md)."""
+"""The pages of the main benchmark: a record as Markdown, and the list of the data sets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.markdown import paragraph, signed, table
+from benchmarks.options import LITE_MODELS
 from benchmarks.page_distortion import comparison, generation_loss, our_points
 from benchmarks.processes import IMPORT_TORCH
-from benchmarks.summary import Summary
+from benchmarks.summary import Summary, summarise
 from stfcodec.models.registry import DEFAULT_MODEL
 
 
@@ -30,10 +31,33 @@ def render(record: dict[str, Any], summary: Summary, folder: str) -> str:
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
+def data_sets(records: Mapping[str, dict[str, Any]], folder: str) -> Iterator[str]:
+    """A table of the data sets: BD-rates of our models and of AVIF, with links to the pages.
+
+    records: by the name of the data set. The pages are in `folder`.
+    """
+    shown = [*LITE_MODELS, "AVIF psnr slow", "AVIF psnr", "AVIF"]
+    rows = []
+    for name, record in sorted(records.items()):
+        found = {row.name: row.bd_rates.get("psnr") for row in summarise(record).rows}
+        rates = [found.get(coder) for coder in shown]
+        rows.append(
+            (
+                f"[{name}]({folder}/{name}.md)",
+                f"{record['pictures']['count']}",
+                f"{record['pictures']['megapixels']:.1f}",
+                *("–" if rate is None else f"{signed(rate, 1)} %" for rate in rates),
+                f"{record['version']}, {record['date']}",
+            )
+        )
+    titles = (f"`{coder}`" if coder in LITE_MODELS else coder for coder in shown)
+    yield from table(["data set", "pictures", "megapixels", *titles, "measured"], rows)
+
+
 def _opening(record: dict[str, Any], folder: str) -> list[str]:
     pictures = record["pictures"]
     return [
-        "# Benchmarks",
+        f"# Benchmarks on {pictures['folder']}",
         "",
         f"    {record['command']}",
         "",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.coders import JPEG_444
 from benchmarks.markdown import paragraph, signed, table
-from benchmarks.summary import METRICS, Summary
+from benchmarks.summary import METRICS, Summary, curve
+from stfcodec.metrics import Curve, bd_rate
 from stfcodec.models.registry import DEFAULT_MODEL
 
 
@@ -43,11 +45,41 @@ def comparison(record: dict[str, Any], summary: Summary, folder: str) -> list[st
 
 
 def _published_curves(record: dict[str, Any]) -> list[str]:
+    if reason := record.get("published_left_out"):  # not in records of version 0.5.0
+        return [*paragraph(f"Published curves are left out: {reason}."), ""]
     curves = record["published_curves"]
     if not curves:
         return []
-    sources = [f"{name} from {curve['source']}" for name, curve in curves.items()]
-    return [*paragraph(f"Published curves, not measured here: {'; '.join(sources)}."), ""]
+    coders = {c["name"]: curve(c, "psnr") for c in record["coders"]}
+    ours = [c["name"] for c in record["coders"] if c["ours"] and not c["effort"]]
+    rows = [
+        (
+            name,
+            _rate(coders.get(JPEG_444.name), published["points"]),
+            *(_rate(published["points"], coders[model]) for model in ours),
+            published["source"],
+        )
+        for name, published in curves.items()
+    ]
+    head = ["published curve", f"against {JPEG_444.name}", *(f"`{m}` against it" for m in ours)]
+    return [
+        *paragraph(
+            "Published curves, not measured here: BD-rate over PSNR, over the range that the two "
+            "curves of a cell cover, against JPEG 4:4:4 of this run, and of our models against the "
+            "published curve."
+        ),
+        "",
+        *table([*head, "source"], rows),
+        "",
+    ]
+
+
+def _rate(anchor: Curve | None, test: Curve) -> str:
+    """The BD-rate in percent, if both curves share a range."""
+    try:
+        return _percent(None if anchor is None else bd_rate(anchor, test))
+    except ValueError:
+        return _percent(None)
 
 
 def _ranges(summary: Summary) -> list[str]:

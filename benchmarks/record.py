@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -40,17 +41,28 @@ class Run(NamedTuple):
     quick: bool
 
 
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+"""What a data set may be called: its page and folder have this name."""
+
+
+def data_set_name(folder: Path) -> str:
+    """The name of a data set after its folder: small letters, and - for what does not belong into
+    a name."""
+    return re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-._") or "pictures"
+
+
 _SIZES = [(512, 768), (1500, 2000), (4000, 6000), (10000, 10000)]
 
 
 def measure(
     folder: Path,
+    name: str,
     quick: bool,
     skip: tuple[str, ...],
     crop: int | None,
     save: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
-    """The record of everything but the parts in `skip`.
+    """The record of everything but the parts in `skip`. name: of the data set.
 
     `save` gets the record before each part, so that an interrupted run leaves what it has measured.
     Raises click.UsageError if the folder holds no pictures.
@@ -63,14 +75,14 @@ def measure(
         samples = points.take_samples(coders, images, advance=advance)
     found = points.means(coders, samples)
     record: dict[str, Any] = {
-        "command": _command(folder, quick, skip, crop),
+        "command": _command(folder, name, quick, skip, crop),
         "date": datetime.now(UTC).date().isoformat(),
         "version": stfcodec.__version__,
         "commit": _commit(),
         "minutes": round((time.perf_counter() - started) / 60, 1),
         "machine": machine.describe(),
         "pictures": {
-            "folder": folder.resolve().name,
+            "folder": name,
             "count": len(images),
             "megapixels": round(sum(i.shape[0] * i.shape[1] for i in images) / 1e6, 2),
         },
@@ -87,6 +99,7 @@ def measure(
         ],
         "absent": absent,
         "published_curves": {},
+        "published_left_out": "",
         "ssimulacra2_package": None,
         "generations": [],
         "memory_picture": None,
@@ -96,10 +109,11 @@ def measure(
         "precision": [],
         "speedup": {},
     }
-    if folder.resolve().name.lower() == "kodak" and len(images) == 24 and crop is None:
-        record["published_curves"] = {
-            name: curve._asdict() for name, curve in published_curves.KODAK.items()
-        }
+    published, why_not = published_curves.published_set(name, len(images), crop is None)
+    record["published_left_out"] = why_not
+    if published is not None:
+        curves = {name: curve._asdict() for name, curve in published.curves.items()}
+        record["published_curves"] = curves
     run = Run(images, coders, samples, quick)
     for part, fill in PARTS.items():
         if part not in skip:
@@ -220,8 +234,9 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
-def _command(folder: Path, quick: bool, skip: tuple[str, ...], crop: int | None) -> str:
+def _command(folder: Path, name: str, quick: bool, skip: tuple[str, ...], crop: int | None) -> str:
     words = ["python -m benchmarks", folder.resolve().name]
+    words += [f"--name {name}"] if name != data_set_name(folder) else []
     words += ["--quick"] * quick + [f"--skip {part}" for part in skip]
     words += [f"--crop {crop}"] if crop else []
     return " ".join(words)

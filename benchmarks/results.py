@@ -1,4 +1,4 @@
-"""Results of the embedded weights, `make results`: rewrites MANIFEST.json and the tables of docs.
+"""Results of the embedded weights, `make results`: on Kodak, those of MANIFEST.json and the docs.
 
 Every point is taken from real streams: the bytes of whole .stf files, and decoded 8-bit pictures
 against the source. Bits per pixel and PSNR are means over the pictures. JPEG, the anchor of the
@@ -22,6 +22,8 @@ from benchmarks.markdown import replace_block
 from benchmarks.options import EXISTING_FOLDER, folder_argument
 from benchmarks.pictures import read_folder
 from benchmarks.points import Point, psnr_curve
+from benchmarks.published_curves import KODAK, published_set
+from benchmarks.record import data_set_name
 from stfcodec.metrics import Curve, bd_rate
 from stfcodec.models import locate, registry
 from stfcodec.models.registry import WHOLE_QUALITIES
@@ -39,13 +41,17 @@ _PAGES = ROOT / "README.md", ROOT / "docs" / "training.md"
     help="Training run whose weights to embed first; may be repeated.",
 )
 def main(folder: Path, adopt: tuple[Path, ...]) -> None:
-    """Measure every embedded model on the pictures in FOLDER.
+    """Measure every embedded model on the pictures in FOLDER, and print a table.
 
-    Rewrites MANIFEST.json, and the tables of the README and of docs/training.md that it feeds.
+    On the whole of Kodak it also rewrites MANIFEST.json, and the tables of the README and of
+    docs/training.md that it feeds. `python -m benchmarks` writes the page of any data set.
     """
+    images = read_folder(folder)
+    is_kodak = published_set(data_set_name(folder), len(images), whole=True)[0] is KODAK
+    if adopt and not is_kodak:
+        raise click.UsageError("--adopt measures what it embeds on Kodak: give its folder")
     for run in adopt:
         _adopt(run)
-    images = read_folder(folder)
     embedded = {
         info: path
         for info in registry.MODELS
@@ -68,10 +74,11 @@ def main(folder: Path, adopt: tuple[Path, ...]) -> None:
             **_measured(found[plain[info].name], jpeg),
             "with_effort": {"effort": EFFORT, **effort},
         }
-    _write_manifest(manifest)
-    for page in _PAGES:
-        replace_block(page, "results", list(_results(manifest)))
-        replace_block(page, "runs", list(_runs(manifest)))
+    if is_kodak:
+        _write_manifest(manifest)
+        for page in _PAGES:
+            replace_block(page, "results", list(_results(manifest)))
+            replace_block(page, "runs", list(_runs(manifest)))
     click.echo("\n".join(_results(manifest)))
 
 

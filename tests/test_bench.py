@@ -236,7 +236,7 @@ def test_history_has_one_row_for_each_commit_and_machine(tmp_path: Path) -> None
 
 
 def test_history_has_the_published_record() -> None:
-    record = json.loads((ROOT / "docs" / "benchmarks" / "record.json").read_text(encoding="utf-8"))
+    record = json.loads((ROOT / "docs/benchmarks/kodak/record.json").read_text(encoding="utf-8"))
     with history.PATH.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert rows[-1].items() >= history.row(record).items()
@@ -248,7 +248,7 @@ def test_a_run_on_all_of_kodak_is_appended_to_the_history(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complete: bool
 ) -> None:
     pytest.importorskip("matplotlib")
-    record = json.loads((ROOT / "docs" / "benchmarks" / "record.json").read_text(encoding="utf-8"))
+    record = json.loads((ROOT / "docs/benchmarks/kodak/record.json").read_text(encoding="utf-8"))
     if not complete:
         record["published_curves"] = {}
     monkeypatch.setattr("benchmarks.__main__.measure", lambda *_: record)
@@ -313,15 +313,15 @@ def test_a_small_run_writes_everything(tmp_path: Path) -> None:
     skipped = [word for part in left_out for word in ("--skip", part)]
     done = CliRunner().invoke(main, [*arguments, *skipped], catch_exceptions=False)
     assert done.exit_code == 0
-    record = json.loads((out / "benchmarks" / "record.json").read_text())
+    record = json.loads((out / "photos" / "record.json").read_text())
     assert record["pictures"] == {"folder": "photos", "count": 2, "megapixels": 0.11}
     assert record["published_curves"] == {} and record["speedup"] == {}
     assert [s["height"] for s in record["sizes"]] == [256, 512]
     assert all(s["encode"] > 100 and s["encode_s"] > 0 for s in record["sizes"])
-    page = (out / "benchmarks.md").read_text()
+    page = (out / "photos.md").read_text()
     assert "python -m benchmarks photos --quick" in page
     assert str(tmp_path) not in page + json.dumps(record)
-    with (out / "benchmarks" / "points.csv").open(newline="") as file:
+    with (out / "photos" / "points.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for coder in record["coders"]:
         assert coder["name"] in page
@@ -336,12 +336,12 @@ def test_a_small_run_writes_everything(tmp_path: Path) -> None:
     for title in ("BD-rate, SSIMULACRA2", "## Generation loss"):
         assert title in page
     for name in ("rate-distortion.png", "times.png"):
-        with Image.open(out / "benchmarks" / name) as plot:
+        with Image.open(out / "photos" / name) as plot:
             assert np.asarray(plot.convert("L")).std() > 5  # something is drawn
-    (out / "benchmarks.md").unlink()
+    (out / "photos.md").unlink()
     again = CliRunner().invoke(main, [*arguments, "--redraw"], catch_exceptions=False)
     assert again.exit_code == 0
-    assert (out / "benchmarks.md").read_text() == page
+    assert (out / "photos.md").read_text() == page
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
