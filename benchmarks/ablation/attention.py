@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -42,11 +43,33 @@ class NonLocalAttentionModule(AttentionModule):
         super().__init__(dim, NonLocalBlock(dim), units)
 
 
+class Opening(nn.Module):
+    """x + s·(module(x) − x), with a factor s for each channel that starts at 0.
+
+    A codec with modules so starts as the one without, and they open as far as they help. With
+    modules that act from the first step on, minutes of training do not make up for what they spoil
+    at the start. x: (B, dim, H, W), same out.
+    """
+
+    def __init__(self, module: nn.Module, dim: int) -> None:
+        super().__init__()
+        self.module = module
+        self.opening = nn.Parameter(torch.zeros(dim, 1, 1))
+        """A small part of s, which so learns faster than the learning rate of weights allows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.lerp(x, self.module(x), (_OPENING_UNIT * self.opening).to(x.dtype))
+
+
+_OPENING_UNIT = 10.0
+
+
 def attention_maker(kind: str, widths: WacnnWidths) -> AttentionMaker:
     """The one switch of the study. kind: a key of `runs.KINDS`. Raises KeyError for others."""
+    window_module = window_attention(widths)
     makers: dict[str, AttentionMaker] = {
-        "window": window_attention(widths),
-        "nonlocal": lambda dim, _: NonLocalAttentionModule(dim, widths.units),
+        "window": lambda dim, window: Opening(window_module(dim, window), dim),
+        "nonlocal": lambda dim, _: Opening(NonLocalAttentionModule(dim, widths.units), dim),
         "none": lambda dim, window: nn.Identity(),
     }
     return makers[kind]

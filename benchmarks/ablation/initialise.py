@@ -2,8 +2,8 @@
 
 From random parameters minutes of training lead nowhere. Here each convolution of g_a starts as the
 Karhunen-Loève transform of 2×2 blocks of its input, and each deconvolution of g_s as the least
-squares inverse, whatever attention modules lie between. So every codec starts as a block-transform
-codec, and all start alike.
+squares inverse. Attention modules start as the identity. So every codec starts as the same
+block-transform codec.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.ablation.networks import StudyHyperprior, StudyWacnn
-from stfcodec.models.attention import AttentionModule
 from stfcodec.models.layers import GDN
 from stfcodec.models.registry import LAMBDAS
 
@@ -24,8 +23,6 @@ _START_QUALITY = 3.5
 _SCALE = 0.5
 """Factor of every transform but the last, without which the means of blocks, twice as large at each
 scale, would leave the range where GDN is almost linear."""
-_MASK_LOGIT = -2.0
-"""Of the masks of attention modules: an eighth of a branch passes."""
 _RIDGE = 1e-4
 
 
@@ -35,9 +32,6 @@ def initialise(model: StudyWacnn | StudyHyperprior, crops: Tensor) -> None:
 
     crops: (B, 3, S, S) in 0…1, S a multiple of 64.
     """
-    for m in model.modules():
-        if isinstance(m, AttentionModule):
-            _close_mask(m)
     targets = _initialise_analysis(model.g_a, crops)
     y = model.g_a(crops)
     rate = model.variable_rate
@@ -48,14 +42,6 @@ def initialise(model: StudyWacnn | StudyHyperprior, crops: Tensor) -> None:
     noisy = y + (torch.rand_like(y) - 0.5) * inverse
     _initialise_synthesis(model.g_s, noisy, targets)
     _initialise_entropy_model(model, y)
-
-
-def _close_mask(module: AttentionModule) -> None:
-    """Let an attention module start close to the identity, with the same mask everywhere."""
-    last = module.conv_b[-1]
-    assert isinstance(last, nn.Conv2d) and last.bias is not None
-    last.weight.zero_()
-    last.bias.fill_(_MASK_LOGIT)
 
 
 def _initialise_analysis(g_a: nn.Sequential, x: Tensor) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from stfcodec.geometry import DOWNSAMPLING_Y, DOWNSAMPLING_Z
 from stfcodec.metrics import psnr
 from stfcodec.models.base import CompressionModel
 from stfcodec.train.export import TRAINING_RECORD
+from stfcodec.train.log import LOG
 
 QUALITIES = (1.0, 2.5, 4.0, 5.5)
 ALLOCATION_QUALITY = 2.5
@@ -47,13 +49,21 @@ def measure(out: Path, run: Run, pictures: Sequence[np.ndarray], name: str) -> d
         "steps": training["steps"],
         "megapixels": training["megapixels"],
         "minutes": training["minutes"],
+        "decay": training["settings"]["decay"],
         "held_out": round(training["held_out"], 4),
+        "training_loss": _training_loss(folder),
         "set": name,
         "pictures": len(pictures),
         **_on_pictures(model, pictures),
     }
     write_bytes(path, json.dumps(record, indent=1).encode(), overwrite=False)
     return record
+
+
+def _training_loss(folder: Path) -> list[tuple[int, float]]:
+    """(step, mean loss of the steps since the row before) of each row of a run's log."""
+    with (folder / LOG).open(newline="", encoding="utf-8") as file:
+        return [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
 
 
 @torch.inference_mode()

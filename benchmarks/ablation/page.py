@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
+
 from benchmarks.ablation.runs import BASES, KINDS
 from benchmarks.markdown import paragraph, replace_block, signed, table
 from stfcodec.metrics import bd_rate
@@ -81,6 +83,32 @@ def bd_rates(records: Sequence[Record], base: str, anchor: str, attention: str) 
     return found
 
 
+def losses_on_same_crops(records: Sequence[Record], base: str, attention: str) -> list[float]:
+    """The training loss of one kind of attention in percent beyond that of none, for each seed.
+
+    Both are means over the same steps, and so over the same crops: the second half of the steps
+    before any run of the codec begins to decay.
+    """
+    of_base = [r for r in records if r["base"] == base]
+    stop = min(int(r["steps"] * (1 - r["decay"])) for r in of_base)
+    anchors = {r["seed"]: _mean_loss(r, stop // 2, stop) for r in _of(records, base, "none")}
+    return [
+        100 * (_mean_loss(r, stop // 2, stop) / anchors[r["seed"]] - 1)
+        for r in _of(records, base, attention)
+        if r["seed"] in anchors
+    ]
+
+
+def _mean_loss(record: Record, start: int, stop: int) -> float:
+    """The mean training loss of the steps start…stop, from the means of the log's rows."""
+    steps, sums = [0], [0.0]
+    for step, loss in record["training_loss"]:
+        sums.append(sums[-1] + (step - steps[-1]) * loss)
+        steps.append(step)
+    first, last = np.interp([start, stop], steps, sums)
+    return float(last - first) / (stop - start)
+
+
 def _spread(values: Sequence[float], digits: int) -> str:
     if not values:
         return "–"
@@ -94,9 +122,19 @@ def _bd_rates(records: Sequence[Record]) -> Iterator[str]:
         for attention, kind in KINDS.items():
             rates = bd_rates(records, base, "none", attention)
             held_out = [r["held_out"] for r in _of(records, base, attention)]
-            shown = "0 (anchor)" if attention == "none" else f"{_spread(rates, 1)} %"
-            rows.append((title, kind, shown, _spread(held_out, 3)))
-    yield from table(["codec", "attention", "BD-rate against none", "held-out loss"], rows)
+            same_crops = losses_on_same_crops(records, base, attention)
+            is_anchor = attention == "none"
+            rows.append(
+                (
+                    title,
+                    kind,
+                    "0 (anchor)" if is_anchor else f"{_spread(rates, 1)} %",
+                    _spread(held_out, 3),
+                    "0 (anchor)" if is_anchor else f"{_spread(same_crops, 1)} %",
+                )
+            )
+    head = ["codec", "attention", "BD-rate against none", "held-out loss", "loss on the same crops"]
+    yield from table(head, rows)
     yield ""
     direct = []
     for base, title in BASES.items():

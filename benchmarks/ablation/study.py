@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+import torch
 from torch import Tensor
 
 from benchmarks.ablation.initialise import initialise
@@ -27,7 +28,7 @@ from stfcodec.train.trainer import Trainer
 
 STEPS = "steps.json"
 _SIDE = 256
-_INITIAL_CROPS, _INITIAL_SIDE = 64, 192
+_INITIAL_CROPS, _INITIAL_SIDE = 48, 192
 _TIMED_STEPS, _TIMED_ROUNDS = 25, 3
 
 
@@ -87,15 +88,19 @@ class Study:
         steps = self.steps()[run.codec]
         trainer = self._trainer(run, steps, folder, self.photographs)
         run_training(trainer, lambda row: report(f"{run.name}  {row}"), export=False)
-        write_record({**trainer.record(), "held_out": trainer.validate()}, folder)
+        write_record(trainer.record(), folder)
 
     def _trainer(self, run: Run, steps: int, folder: Path, photographs: list[Tensor]) -> Trainer:
         trained_on, _ = split_held_out(photographs)
 
         def network(_: ModelInfo) -> CompressionModel:
-            model = build(run.base, run.attention)
+            """All kinds of one seed start as the same codec, and get the same noise."""
+            plain, model = build(run.base, "none"), build(run.base, run.attention)
             if not (folder / CHECKPOINT).exists():
-                initialise(model, centre_crops(trained_on, _INITIAL_SIDE, _INITIAL_CROPS))
+                torch.manual_seed(run.seed)
+                initialise(plain, centre_crops(trained_on, _INITIAL_SIDE, _INITIAL_CROPS))
+                model.load_state_dict(plain.state_dict(), strict=False)
+                torch.manual_seed(run.seed)
             return model
 
         chosen = replace(settings(self.data, steps, run.seed, self.device), model=run.name)
