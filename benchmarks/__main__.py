@@ -58,12 +58,11 @@ def main(
     OUT/NAME/ record.json, points.csv and the plots. The page above OUT that lists the data sets is
     brought up to date, if it is there.
     """
-    name = name or data_set_name(folder)
+    name = data_set_name(folder) if name is None else name
     if not NAME.fullmatch(name):
         raise click.UsageError(f"--name {name}: give small letters, digits, . _ and - only")
     out = out or (Path(".bench") if quick else ROOT / "docs" / "benchmarks")
     data = out / name
-    data.mkdir(parents=True, exist_ok=True)
     if redraw:
         record = _load(data)
     else:
@@ -89,6 +88,7 @@ def _load(data: Path) -> dict[str, Any]:
 
 
 def _save(record: dict[str, Any], data: Path) -> None:
+    data.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=1, ensure_ascii=False)
     (data / "record.json").write_text(text + "\n", encoding="utf-8")
 

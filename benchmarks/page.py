@@ -69,8 +69,14 @@ def _opening(record: dict[str, Any], folder: str) -> list[str]:
             f"{record['version']}{_at_commit(record)} on {record['date']}."
         ),
         "",
+        *_note(record),
         *table(["", "machine"], record["machine"].items()),
     ]
+
+
+def _note(record: dict[str, Any]) -> list[str]:
+    note = record.get("note")  # not in records of version 0.5.0
+    return [*paragraph(note), ""] if note else []
 
 
 def _at_commit(record: dict[str, Any]) -> str:

@@ -10,23 +10,45 @@ from pathlib import Path
 
 import click
 import numpy as np
-from PIL import Image
 
+from stfcodec.errors import ImageError
 from stfcodec.formats import PICTURE_SUFFIXES
+from stfcodec.imageio import read_picture
+
+NOTE = "note.txt"
+"""Text beside the pictures of a folder that stands on the page of its measurements."""
 
 
 def read_folder(
-    folder: Path, limit: int | None = None, crop: int | None = None
+    folder: Path, limit: int | None = None, crop: int | None = None, min_side: int = 1
 ) -> list[np.ndarray]:
     """The first `limit` pictures of a folder by name, or their middle crops.
 
-    Raises click.UsageError if the folder holds no pictures.
+    Raises click.UsageError if the folder holds no pictures, if one cannot be read, or if a side of
+    what is measured has fewer than `min_side` pixels.
     """
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)[:limit]
     if not paths:
         raise click.UsageError(f"no pictures in {folder}")
-    images = [np.array(Image.open(path).convert("RGB")) for path in paths]
-    return images if crop is None else [middle_crop(image, crop) for image in images]
+    images = []
+    for path in paths:
+        try:
+            pixels = read_picture(path).pixels
+        except ImageError as error:
+            raise click.UsageError(f"{path}: {error}; leave it out") from error
+        image = pixels if crop is None else middle_crop(pixels, crop)
+        height, width = image.shape[:2]
+        if min(height, width) < min_side:
+            needed = f"each side needs {min_side} pixels"
+            raise click.UsageError(f"{path}: {width}x{height} is too small to measure; {needed}")
+        images.append(image)
+    return images
+
+
+def read_note(folder: Path) -> str:
+    """The text that NOTE holds, as one line; empty without the file."""
+    path = folder / NOTE
+    return " ".join(path.read_text(encoding="utf-8").split()) if path.exists() else ""
 
 
 def middle_crop(pixels: np.ndarray, side: int) -> np.ndarray:

@@ -28,7 +28,8 @@ from benchmarks import (
     ssimulacra2_score,
 )
 from benchmarks.coders import PRECISIONS, Coder, available, with_precision
-from benchmarks.pictures import mosaic, read_folder
+from benchmarks.pictures import mosaic, read_folder, read_note
+from stfcodec.metrics import MS_SSIM_MIN_SIDE
 from stfcodec.models.registry import DEFAULT_MODEL
 
 
@@ -65,10 +66,10 @@ def measure(
     """The record of everything but the parts in `skip`. name: of the data set.
 
     `save` gets the record before each part, so that an interrupted run leaves what it has measured.
-    Raises click.UsageError if the folder holds no pictures.
+    Raises click.UsageError if the folder holds no pictures, or one that is too small for MS-SSIM.
     """
     started = time.perf_counter()
-    images = read_folder(folder, 4 if quick else None, crop)
+    images = read_folder(folder, 4 if quick else None, crop, MS_SSIM_MIN_SIDE)
     coders, absent = available()
     total = len(images) * sum(len(c.qualities) for c in coders)
     with _progress("rate and distortion", total) as advance:
@@ -98,6 +99,7 @@ def measure(
             for c in coders
         ],
         "absent": absent,
+        "note": read_note(folder),
         "published_curves": {},
         "published_left_out": "",
         "ssimulacra2_package": None,

@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from stfcodec.geometry import DOWNSAMPLING_Y
 
-_MAX_SIDE = 2048
-"""Longer sides are drawn with fewer pixels per position."""
+_MIN_SIDE, _MAX_SIDE = 256, 2048
+"""Longer sides are drawn with fewer pixels per position, shorter ones with more."""
 _ANCHORS = (
     (0.00, (4, 4, 24)),
     (0.25, (74, 18, 110)),
@@ -52,7 +52,10 @@ def draw(panels: Sequence[Panel]) -> Image.Image:
     line, gap = round(1.6 * text.size), round(0.8 * text.size)
     captions = [_wrap(panel.title, text, m.width) for panel, m in zip(panels, maps, strict=True)]
     head = line * max(caption.count("\n") + 1 for caption in captions) + gap
-    width = sum(m.width for m in maps) + gap * (len(maps) + 1)
+    unit = f"bits per position of {DOWNSAMPLING_Y} x {DOWNSAMPLING_Y} pixels"
+    # Below a narrow map, the scale is wider than the map.
+    wanted = text.getlength(f"0  {unit}  {top:g} and more")
+    width = max(sum(m.width for m in maps) + gap * (len(maps) - 1), round(wanted)) + 2 * gap
     height = head + max(m.height for m in maps) + 2 * gap + 2 * line
     image = Image.new("RGB", (width, height), _PAPER)
     pen = ImageDraw.Draw(image)
@@ -61,7 +64,7 @@ def draw(panels: Sequence[Panel]) -> Image.Image:
         pen.multiline_text((x, gap // 2), caption, _INK, text, spacing=line - text.size)
         image.paste(m, (x, head))
         x += m.width + gap
-    _draw_scale(image, pen, text, (gap, height - 2 * line - gap // 2), width - 2 * gap, top)
+    _draw_scale(image, text, (gap, height - 2 * line - gap // 2), width - 2 * gap, unit, top)
     return image
 
 
@@ -75,8 +78,10 @@ def _scale_end(maps: Sequence[np.ndarray]) -> float:
 
 
 def _map(panel: Panel, top: float) -> Image.Image:
-    """The map at the picture's size, or smaller by a power of two."""
+    """The map at the picture's size, or at a power of two of it where that is small or large."""
     side = DOWNSAMPLING_Y
+    while max(panel.size) * side // DOWNSAMPLING_Y < _MIN_SIDE:
+        side *= 2
     while side > 1 and max(panel.size) * side // DOWNSAMPLING_Y > _MAX_SIDE:
         side //= 2
     width, height = (max(1, round(n * side / DOWNSAMPLING_Y)) for n in panel.size)
@@ -100,21 +105,20 @@ def _colours(values: np.ndarray) -> np.ndarray:
 
 def _draw_scale(
     image: Image.Image,
-    pen: ImageDraw.ImageDraw,
     text: ImageFont.FreeTypeFont,
     corner: tuple[int, int],
     width: int,
+    unit: str,
     top: float,
 ) -> None:
+    pen = ImageDraw.Draw(image)
     x, y = corner
     height = round(text.size)
     bar = _colours(np.linspace(0, 1, width)[None].repeat(height, 0))
     image.paste(Image.fromarray(bar), (x, y))
-    side = DOWNSAMPLING_Y
     below = y + height + 2
     pen.text((x, below), "0", _INK, text)
-    middle = f"bits per position of {side} x {side} pixels"
-    pen.text((x + width // 2, below), middle, _INK, text, anchor="ma")
+    pen.text((x + width // 2, below), unit, _INK, text, anchor="ma")
     pen.text((x + width, below), f"{top:g} and more", _INK, text, anchor="ra")
 
 

@@ -24,7 +24,7 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float | None:
     if a side has 160 pixels or fewer, which is too small for the fifth scale. Raises
     ModuleNotFoundError without pytorch-msssim.
     """
-    if min(a.shape[:2]) <= _SMALLEST:
+    if min(a.shape[:2]) < MS_SSIM_MIN_SIDE:
         return None
     import torch
     from pytorch_msssim import ms_ssim as similarity
@@ -34,7 +34,7 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float | None:
         return float(similarity(x, y, data_range=255))
 
 
-_SMALLEST = (11 - 1) * 2**4
+MS_SSIM_MIN_SIDE = (11 - 1) * 2**4 + 1
 """MS-SSIM's window of 11 pixels must fit into a picture that is halved four times."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import photographs
 import pytest
 from click.testing import CliRunner
@@ -12,8 +13,9 @@ from PIL import Image
 
 from benchmarks import ROOT, held_out, results
 from benchmarks.__main__ import main
-from benchmarks.page import data_sets
+from benchmarks.page import data_sets, render
 from benchmarks.page_distortion import comparison
+from benchmarks.pictures import NOTE, read_folder, read_note
 from benchmarks.published_curves import CLIC_PRO_VALID, KODAK, SETS, published_set
 from benchmarks.record import NAME, data_set_name
 from benchmarks.summary import summarise
@@ -102,6 +104,50 @@ def test_command_refuses(tmp_path: Path) -> None:
         assert done.exit_code == 2, name
     done = CliRunner().invoke(main, [str(tmp_path), "--out", str(tmp_path / "out"), "--redraw"])
     assert done.exit_code == 2 and "record.json" in done.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words", "message"),
+    [
+        ([], [], "no pictures"),
+        ([(200, 200), (400, 160)], [], "1.png: 400x160 is too small"),
+        ([(200, 200)], ["--crop", "160"], "0.png: 160x160 is too small"),
+    ],
+)
+def test_pictures_that_cannot_be_measured_are_refused(
+    tmp_path: Path, sizes: list[tuple[int, int]], words: list[str], message: str
+) -> None:
+    for number, size in enumerate(sizes):
+        Image.new("RGB", size).save(tmp_path / f"{number}.png")
+    out = tmp_path / "out"
+    done = CliRunner().invoke(main, [str(tmp_path), "--name", "some", "--out", str(out), *words])
+    assert done.exit_code == 2 and message in done.output.splitlines()[-1]
+    assert not out.exists()
+
+
+def test_unreadable_file_is_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (161, 161)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    for command in (main, results.main):
+        done = CliRunner().invoke(command, [str(tmp_path)])
+        assert done.exit_code == 2 and "b.png" in done.output.splitlines()[-1]
+
+
+def test_pictures_of_several_sizes_and_modes_are_read(tmp_path: Path) -> None:
+    Image.new("RGB", (161, 300), (1, 2, 3)).save(tmp_path / "a.png")
+    Image.fromarray(np.full((170, 180), 257 * 200, np.uint16)).save(tmp_path / "b.png")
+    colour, grey = read_folder(tmp_path, min_side=161)
+    assert colour.shape == (300, 161, 3) and (colour == (1, 2, 3)).all()
+    assert grey.shape == (170, 180, 3) and (grey == 200).all()
+
+
+def test_note_of_a_folder_stands_on_its_page(tmp_path: Path, record: dict) -> None:
+    assert read_note(tmp_path) == ""
+    (tmp_path / NOTE).write_text("From lossy\nfiles.\n", encoding="utf-8")
+    record["note"] = read_note(tmp_path)
+    page = render(record, summarise(record), "kodak").splitlines()
+    assert "From lossy files." in page[: page.index("## Against other codecs")]
 
 
 @pytest.mark.skipif(not locate.manifest(), reason="no embedded weights")
@@ -126,6 +172,30 @@ def test_held_out_photographs_are_written(tmp_path: Path) -> None:
         Image.new("RGB", (300, 260 + i), (i, 0, 0)).save(source / f"{i:02}.png")
     words = [str(source), str(out), "--max-side", "256"]
     assert CliRunner().invoke(held_out.main, words, catch_exceptions=False).exit_code == 0
-    pictures = [Image.open(path) for path in sorted(out.iterdir())]
+    pictures = [Image.open(path) for path in sorted(out.glob("*.png"))]
     assert [p.getpixel((0, 0)) for p in pictures] == [(9, 0, 0), (19, 0, 0)]
     assert {p.size for p in pictures} == {(256, 256)}
+    assert "sources are PNG files" in read_note(out)
+    # A run with larger crops skips the smallest photographs, and so holds out others.
+    words = [str(source), str(tmp_path / "larger"), "--min-side", "265"]
+    assert CliRunner().invoke(held_out.main, words, catch_exceptions=False).exit_code == 0
+    (picture,) = (tmp_path / "larger").glob("*.png")
+    assert Image.open(picture).getpixel((0, 0)) == (14, 0, 0)
+
+
+def test_held_out_refuses(tmp_path: Path) -> None:
+    source, used = tmp_path / "in", tmp_path / "used"
+    source.mkdir()
+    used.mkdir()
+    (used / "old.png").touch()
+    for count, out, message in (
+        (0, "out", "no picture of at least"),
+        (9, "out", "ten photographs"),
+        (10, "used", "not empty"),
+    ):
+        for i in range(count):
+            Image.new("RGB", (256, 256)).save(source / f"{i}.png")
+        done = CliRunner().invoke(held_out.main, [str(source), str(tmp_path / out)])
+        assert done.exit_code == 2 and message in done.output.splitlines()[-1]
+        assert not (tmp_path / "out").exists()
+    assert [path.name for path in used.iterdir()] == ["old.png"]
