@@ -136,3 +136,17 @@ def test_gradients_are_clipped_relative_to_their_mean_norm() -> None:
     for spike in (SPIKE_FACTOR * mean * 1.01, float("inf"), float("nan")):
         assert clipped_norm(spike) == 0
         assert clip.mean_norm.item() == mean
+
+
+def test_parameters_may_have_rates_of_their_own() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.Conv2d(3, 2, 3), nn.Linear(4, 3))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    parameters = FlatParameters(model)
+    rates = parameters.filled(lambda name: float(name.split(".")[0]))
+    optimiser = Soap(parameters, GraphReplay(torch.Generator()), max_width=0, rates=rates)
+    parameters.gradients.fill_(1.0)
+    optimiser.step(0.01)
+    for name, p in model.named_parameters():
+        expected = before[name] - 0.01 * float(name.split(".")[0])
+        assert torch.allclose(p, expected, atol=1e-6), name

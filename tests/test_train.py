@@ -303,3 +303,12 @@ def test_replayed_steps_are_the_steps_on_cuda(
         found.append(losses)
     assert len(set(found[0])) == 12
     assert found[0] == pytest.approx(found[1], rel=2e-2)
+
+
+def test_entropy_model_may_learn_at_a_rate_of_its_own(photographs: Path, tmp_path: Path) -> None:
+    trainer = Trainer(settings(photographs, entropy_rate=0.0), tmp_path)
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    for _ in range(3):
+        trainer.train_step(False)
+    moved = {n for n, p in trainer.model.named_parameters() if not torch.equal(p, before[n])}
+    assert moved and {name.split(".")[0] for name in moved} == set(trainer.model.transforms)

@@ -24,6 +24,7 @@ _SCALE = 0.5
 """Factor of every transform but the last, without which the means of blocks, twice as large at each
 scale, would leave the range where GDN is almost linear."""
 _RIDGE = 1e-4
+_WIDER = 1.6
 
 
 @torch.no_grad()
@@ -35,8 +36,9 @@ def initialise(model: StudyWacnn | StudyHyperprior, crops: Tensor) -> None:
     targets = _initialise_analysis(model.g_a, crops)
     y = model.g_a(crops)
     rate = model.variable_rate
-    # The step size that is optimal at high rate, see `train/initialise.py`.
-    deltas = [math.sqrt(18 / (lmbda * 255**2 * math.log(2))) for lmbda in LAMBDAS]
+    # The step size that is optimal at high rate, see `train/initialise.py`; wider, as most
+    # latents are small at these rates.
+    deltas = [_WIDER * math.sqrt(18 / (lmbda * 255**2 * math.log(2))) for lmbda in LAMBDAS]
     rate.set(-torch.tensor(deltas).log())
     _, inverse = rate(_START_QUALITY, y)
     noisy = y + (torch.rand_like(y) - 0.5) * inverse

@@ -42,6 +42,8 @@ def measure(out: Path, run: Run, pictures: Sequence[np.ndarray], name: str) -> d
         return found
     model = trained(folder, run)
     training = json.loads((folder / TRAINING_RECORD).read_text(encoding="utf-8"))
+    with (folder / LOG).open(newline="", encoding="utf-8") as file:
+        log = list(csv.DictReader(file))
     record = {
         **asdict(run),
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -50,20 +52,14 @@ def measure(out: Path, run: Run, pictures: Sequence[np.ndarray], name: str) -> d
         "megapixels": training["megapixels"],
         "minutes": training["minutes"],
         "decay": training["settings"]["decay"],
-        "held_out": round(training["held_out"], 4),
-        "training_loss": _training_loss(folder),
+        "held_out": float(log[-1]["held_out"]),
+        "training_loss": [(int(row["step"]), float(row["loss"])) for row in log],
         "set": name,
         "pictures": len(pictures),
         **_on_pictures(model, pictures),
     }
     write_bytes(path, json.dumps(record, indent=1).encode(), overwrite=False)
     return record
-
-
-def _training_loss(folder: Path) -> list[tuple[int, float]]:
-    """(step, mean loss of the steps since the row before) of each row of a run's log."""
-    with (folder / LOG).open(newline="", encoding="utf-8") as file:
-        return [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
 
 
 @torch.inference_mode()

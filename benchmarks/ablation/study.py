@@ -40,6 +40,7 @@ def settings(data: Path, steps: int, seed: int, device: str) -> Settings:
         minutes=None,
         steps=steps,
         rate=1e-4,
+        entropy_rate=10.0,
         warmup=30,
         decay=0.4,
         batch=2,

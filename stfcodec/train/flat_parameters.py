@@ -7,6 +7,7 @@ hundreds of short ones. Weight matrices of one shape lie next to each other, as 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +54,9 @@ class FlatParameters:
             else:
                 others.append(p)
         ordered = [p for same_shape in by_shape.values() for p in same_shape] + others
+        names = {id(p): name for name, p in model.named_parameters()}
+        self.sizes = {names[id(p)]: p.numel() for p in ordered}
+        """The number of values of each parameter by its name, in the order of the tensor."""
         length = sum(p.numel() for p in ordered)
         device = ordered[0].device
         self.values = torch.empty(length, device=device)
@@ -72,6 +76,12 @@ class FlatParameters:
             value.copy_(p.detach())
             p.data, p.grad = value, gradient
             offset = part.stop
+
+    def filled(self, value: Callable[[str], float]) -> Tensor:
+        """A tensor in the order of `values`, with one value for each parameter, by its name."""
+        sizes = torch.tensor(list(self.sizes.values()), device=self.values.device)
+        values = torch.tensor([value(name) for name in self.sizes], device=self.values.device)
+        return values.repeat_interleave(sizes)
 
 
 def _view(flat: Tensor, shape: torch.Size) -> Tensor:

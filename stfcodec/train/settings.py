@@ -29,6 +29,10 @@ class Settings:
     """Budget in optimiser steps; None: `minutes` is the budget. Steps are reproducible."""
     rate: float = 1e-3
     """Learning rate between warm-up and decay."""
+    entropy_rate: float = 1.0
+    """Learning rate of all but the transforms, as a multiple of `rate`. Convolutions with many
+    inputs need a lower rate than the entropy model does, where no parametrisation evens that out.
+    """
     warmup: int = 200
     """Steps over which the learning rate rises linearly."""
     decay: float = 0.4

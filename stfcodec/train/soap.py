@@ -40,14 +40,16 @@ class Soap:
         max_width: int = 320,
         basis_interval: int = 25,
         moment_interval: int = 4,
+        rates: Tensor | None = None,
     ) -> None:
         """betas: decay rates of Adam; the second is also that of the second moments.
         max_width: sides with more channels are not rotated, which would cost too much.
         basis_interval: steps between two updates of the eigenvectors.
-        moment_interval: steps between two updates of the second moments."""
+        moment_interval: steps between two updates of the second moments.
+        rates: for each value of `parameters`, a multiple of the learning rate."""
         self.parameters, self.replay, self.beta = parameters, replay, betas[1]
         self.basis_interval, self.moment_interval = basis_interval, moment_interval
-        self.steps = 0
+        self.steps, self.rates = 0, rates
         values = parameters.values
         # The parameter that Adam sees: 0 before its step, hence the step's update after it.
         self.update = nn.Parameter(torch.zeros_like(values))
@@ -97,6 +99,8 @@ class Soap:
         for group, preconditioner in self._rotated_groups():
             update = group.view_of(self.update)
             update.copy_(rotate(update, preconditioner, back=True))
+        if self.rates is not None:
+            self.update.mul_(self.rates)
         return self.parameters.values.add_(self.update)
 
     def _rotated_groups(self) -> list[tuple[WeightGroup, Preconditioner]]:

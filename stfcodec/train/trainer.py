@@ -116,6 +116,7 @@ class Trainer:
             settings.betas,
             max_width=_MAX_ROTATED_WIDTH[settings.optimiser],
             basis_interval=_BASIS_INTERVAL.get(self.device.type, _BASIS_INTERVAL["cpu"]),
+            rates=self._rates(),
         )
         self.quantiles = self.model.entropy_bottleneck.quantiles
         self.quantile_optimiser = torch.optim.Adam([self.quantiles], settings.auxiliary_rate)
@@ -134,6 +135,15 @@ class Trainer:
             self.load_state_dict(load_checkpoint(folder / CHECKPOINT, self.info.name))
         self.compiled_model = (
             torch.compile(self.model, dynamic=False) if settings.compile else self.model
+        )
+
+    def _rates(self) -> Tensor | None:
+        """Multiples of the learning rate, if not all parameters have the same."""
+        if self.settings.entropy_rate == 1:
+            return None
+        transforms = self.model.transforms
+        return self.parameters.filled(
+            lambda name: 1.0 if name.split(".")[0] in transforms else self.settings.entropy_rate
         )
 
     def _initialise(self) -> None:
