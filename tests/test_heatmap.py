@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,49 @@ def test_command_keeps_what_is_there(stf: Command, photo: Path) -> None:
     assert stf("encode", small).code == 0
     other = small.with_suffix(".stf")
     one_error(stf("heatmap", photo, "-o", target, "-f", "--beside", other), 2, "160x96", "30x20")
+
+
+def test_command_never_replaces_an_input(stf: Command, photo: Path) -> None:
+    before = photo.read_bytes()
+    one_error(stf("heatmap", photo, "-o", photo, "-f"), 2, "photo.png", "is an input")
+    link = photo.with_name("link.png")
+    assert stf("encode", photo).code == 0
+    stream = photo.with_suffix(".stf")
+    coded = stream.read_bytes()
+    link.symlink_to(stream)
+    one_error(stf("heatmap", stream, "-o", link, "-f"), 2, "is an input")
+    one_error(stf("heatmap", photo, "-o", link, "-f", "--beside", stream), 2, "is an input")
+    assert photo.read_bytes() == before and stream.read_bytes() == coded
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no permission bits")
+def test_map_is_as_private_as_its_source(stf: Command, photo: Path) -> None:
+    photo.chmod(0o600)
+    target = photo.with_name("heat.png")
+    assert stf("heatmap", photo, "-o", target, "--overlay").code == 0
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_command_warns_as_encode_does(stf: Command, photo: Path) -> None:
+    deep = photo.with_name("deep.png")
+    Image.fromarray(np.full((20, 30), 40000, np.uint16)).save(deep)
+    warning = stf("encode", deep).err.splitlines()[0]
+    assert "16 bits" in warning
+    target = photo.with_name("heat.png")
+    assert warning in stf("heatmap", deep, "-o", target).err.splitlines()
+    assert stf("heatmap", deep, "-o", target, "-f", "--quiet").err == ""
+
+
+def test_output_may_be_a_folder(stf: Command, photo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "maps"
+    folder.mkdir()
+    assert stf("encode", photo).code == 0
+    assert stf("heatmap", photo.with_suffix(".stf"), "-o", folder, "--quiet").code == 0
+    assert [p.name for p in folder.iterdir()] == ["photo.png"]
+    missing = tmp_path / "none" / "heat.png"
+    one_error(stf("heatmap", photo, "-o", missing), 2, "does not exist")
+    one_error(stf("heatmap", folder, "-o", tmp_path / "h.png"), 2, "folder")
+    one_error(stf("heatmap", photo, "-o", tmp_path / "h.png", "--psnr", 70), 1, "photo.png")
 
 
 def test_json_is_one_object_a_map(stf: Command, photo: Path) -> None:

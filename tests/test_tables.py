@@ -11,6 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from stfcodec.entropy import rans
 from stfcodec.entropy.tables import CdfTables, gaussian_tables, pmf_to_cdf
 from stfcodec.errors import WeightsError
 
@@ -145,3 +146,15 @@ def test_damaged_tables(changed: dict) -> None:
         tables.validate()
     with pytest.raises(WeightsError):
         _ = tables.rows
+
+
+def test_costs_of_escapes_are_what_the_coder_spends() -> None:
+    """An escape and the groups of its number, for numbers at both ends of a count of groups."""
+    tables = gaussian_tables(np.array([0.11], np.float32))
+    n = 2000
+    for symbol in (2, 9, 10, -2, -9, -10, 137, 138, -138, 5000):
+        symbols, indexes = np.full(n, symbol), np.zeros(n, np.int32)
+        encoder = rans.Encoder(tables)
+        encoder.add(symbols.astype(np.int32), indexes)
+        spent = 8 * len(encoder.finish()) / n
+        assert tables.cost(symbols, indexes) / n == pytest.approx(spent, abs=0.1), symbol

@@ -103,7 +103,7 @@ def run(
     """
     if force and skip_existing:
         raise UsageError("--force and --skip-existing contradict each other; give one")
-    _check_streams(plan.jobs, as_json)
+    check_streams(plan.jobs, as_json)
     for path, text in [] if quiet else plan.warnings:
         messages.warn(str(path), text)
     prepare(threads)
@@ -122,7 +122,7 @@ def run(
     return report.exit_code
 
 
-def _check_streams(jobs: Iterable[batch.Job], as_json: bool) -> None:
+def check_streams(jobs: Iterable[batch.Job], as_json: bool) -> None:
     """Raises UsageError, or StfError if one of them is closed, before any work."""
     if as_json and sys.stdout is None:
         raise StfError("--json needs standard output, which is closed")

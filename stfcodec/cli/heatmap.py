@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,12 +12,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from stfcodec import files
+from stfcodec import batch, files
 from stfcodec.batch import model_name
-from stfcodec.cli import coding, messages, rate
-from stfcodec.errors import ImageError, StreamError, UsageError, printable
-from stfcodec.formats import STREAM_SUFFIX
+from stfcodec.cli import coding, messages, native_stderr, paths, rate
+from stfcodec.errors import (
+    ImageError,
+    StfError,
+    StreamError,
+    UsageError,
+    WeightsError,
+    printable,
+)
+from stfcodec.formats import STREAM_SUFFIX, STREAM_SUFFIXES
 from stfcodec.limits import Limits
+from stfcodec.settings import EncodeSettings
+
+_NAMING = paths.Naming(STREAM_SUFFIXES, ".png")
+_NO_OUTPUT = os.devnull
+"""Stands for the output where --json alone is asked for."""
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,13 +73,18 @@ class _Found(NamedTuple):
 
 @click.command("heatmap")
 @click.argument("source", metavar="INPUT")
-@click.option("-o", "--output", metavar="OUT", help="Picture to write, such as heat.png.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    help="Picture or folder to write, such as heat.png; - for stdout.",
+)
 @rate.options
 @click.option(
     "--beside",
-    metavar="MODEL",
-    help="Draw a second map beside the first: of the same picture coded with this model, or of "
-    "another .stf file of the same size.",
+    metavar="MODEL|FILE",
+    help="Draw a second map beside the first: of the same picture coded with this model, without "
+    "--weights, or of another .stf file of the same size.",
 )
 @click.option("--overlay", is_flag=True, help="Draw the map over the picture in grey.")
 @coding.running_options
@@ -98,21 +116,28 @@ def command(
     """
     if output is None and not as_json:
         raise UsageError("give -o FILE for the picture, or --json for the numbers")
-    format_name = _output_format(output, force, as_json)
+    plan = paths.plan([source], output or _NO_OUTPUT, _NAMING, recursive=False)
+    if plan.refused:
+        failure = plan.refused[0].failure
+        assert failure is not None
+        messages.fail(source, failure)
+        return failure.exit_code
+    (job,) = plan.jobs
+    coding.check_streams(plan.jobs, as_json)
+    format_name = _check_output(job, beside, force) if output else ""
     named = rate.given(context)
     maker = _Maker(rate.settings(parameters), weights, device, Limits(pixels=max_pixels))
     coding.prepare(threads)
-    data = maker.read(source)
+    data = maker.read(job.source)
     picture: Picture | None = None
     if _is_stream(data):
         if named:
             raise UsageError(f"{source} is coded already: leave out {', '.join(named)}")
         found = [maker.of_stream(source, data)]
     else:
-        from stfcodec import imageio
-
-        with _named(source):
-            picture = imageio.read_picture(data, maker.limits)
+        picture = maker.picture(source, data)
+        for note in () if quiet else picture.notes:
+            messages.warn(source, note)
         found = [maker.of_picture(source, picture)]
     if beside is not None:
         found.append(_beside(beside, source, picture, maker))
@@ -121,7 +146,7 @@ def command(
         pixels = None
         if overlay:
             pixels = maker.decode(data).pixels if picture is None else picture.pixels
-        _write(found, pixels, output, format_name, force)
+        _write(found, pixels, job, format_name, force)
     for each in found:
         if as_json:
             messages.result(json.dumps(each.to_json()))
@@ -140,10 +165,17 @@ class _Maker:
     device: str
     limits: Limits
 
-    def read(self, source: str) -> bytes:
-        if source in files.STANDARD_INPUT:
+    def read(self, source: Path | None) -> bytes:
+        """A file's bytes, or those of standard input."""
+        if source is None:
             return files.read_standard_input(self.limits.bytes)
         return files.read_bytes(source, self.limits.bytes)
+
+    def picture(self, name: str, data: bytes) -> Picture:
+        """Read a picture as encode does."""
+        with native_stderr.collector() as native, _named(name):
+            picture: Picture = batch.Encode(self._settings(), native.collect).unpack(data)
+        return picture
 
     def of_stream(self, name: str, data: bytes) -> _Found:
         from stfcodec import api
@@ -156,14 +188,15 @@ class _Maker:
 
     def of_picture(self, name: str, picture: Picture) -> _Found:
         from stfcodec import api
-        from stfcodec.settings import EncodeSettings
 
-        settings = EncodeSettings(
+        with _named(name):
+            data = api.encode_with(picture, self._settings())
+        return self.of_stream(name, data)
+
+    def _settings(self) -> EncodeSettings:
+        return EncodeSettings(
             **self.settings, weights=self.weights, device=self.device, limits=self.limits
         )
-        with _named(name):
-            data = api.encode_with(picture, settings)
-        return self.of_stream(name, data)
 
     def decode(self, data: bytes) -> Picture:
         from stfcodec import api
@@ -178,26 +211,29 @@ def _named(source: str) -> Iterator[None]:
     """Put the name of a file before the message of an error."""
     try:
         yield
-    except (ImageError, StreamError) as error:
+    except (UsageError, WeightsError):  # what the request lacks, whatever the file
+        raise
+    except StfError as error:
         raise type(error)(f"{source}: {error}") from error
 
 
-def _output_format(output: str | None, force: bool, as_json: bool) -> str:
+def _check_output(job: batch.Job, beside: str | None, force: bool) -> str:
     """Pillow's name of the output's format. Raises UsageError before any work."""
     from stfcodec.imageio import output_format
 
-    if output is None:
-        return ""
-    if output in files.STANDARD_OUTPUT:
-        if as_json:
-            raise UsageError("--json and the picture cannot both go to standard output")
+    if job.output is None:
         return "PNG"
+    files.check_output(job.output, force)
+    if _names_stream(beside) and files.identity(job.output) == files.identity(Path(beside or "")):
+        raise UsageError(f"-o {job.output} is an input; use another -o")
     try:
-        name = output_format(output)
+        return output_format(job.output)
     except ImageError as error:
-        raise UsageError(f"-o {output}: {error}") from error
-    files.check_output(Path(output), force)
-    return name
+        raise UsageError(f"-o {job.output}: {error}") from error
+
+
+def _names_stream(beside: str | None) -> bool:
+    return beside is not None and beside.lower().endswith(STREAM_SUFFIX)
 
 
 def _is_stream(data: bytes) -> bool:
@@ -213,8 +249,8 @@ def _is_stream(data: bytes) -> bool:
 def _beside(beside: str, source: str, picture: Picture | None, maker: _Maker) -> _Found:
     """The second map: of an .stf file, or of the picture coded with another model."""
     other = replace(maker, weights=None)
-    if beside.lower().endswith(STREAM_SUFFIX):
-        return other.of_stream(beside, other.read(beside))
+    if _names_stream(beside):
+        return other.of_stream(beside, other.read(Path(beside)))
     if picture is None:
         raise UsageError(
             f"--beside {beside}: {source} is coded already; give its picture, or another "
@@ -234,7 +270,7 @@ def _check_sizes(found: list[_Found]) -> None:
 
 
 def _write(
-    found: list[_Found], pixels: np.ndarray | None, output: str, format_name: str, force: bool
+    found: list[_Found], pixels: np.ndarray | None, job: batch.Job, format_name: str, force: bool
 ) -> None:
     """Draw the maps, over the pixels where there are some."""
     from io import BytesIO
@@ -246,7 +282,8 @@ def _write(
     )
     buffer = BytesIO()
     imageio.write_picture(imageio.read_picture(image), buffer, format_name)
-    if output in files.STANDARD_OUTPUT:
+    if job.output is None:
         files.write_standard_output(buffer.getvalue())
     else:
-        files.write_bytes(Path(output), buffer.getvalue(), overwrite=force)
+        # An overlay shows the picture, so the map is as private as its source.
+        files.write_bytes(job.output, buffer.getvalue(), overwrite=force, like=job.source)

@@ -115,8 +115,8 @@ class CdfTables:
         value, share, escape = self.locate(symbols, indexes)
         escaped = share == escape
         # The number of a symbol outside its table takes groups of 4 bits, and one says how many.
-        excess = np.where(value < 0, -value, value - escape + 1)[escaped]
-        groups = 1 + np.ceil(np.log2(2 * excess + 1) / 4)
+        number = np.where(value < 0, -2 * value - 1, 2 * (value - escape))[escaped]
+        groups = 1 + np.ceil(np.log2(number + 1) / 4)
         bits = self.bits[self.starts[indexes] + share]
         bits[escaped] += 4 * groups
         return bits
