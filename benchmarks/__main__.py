@@ -71,7 +71,8 @@ def main(
         if history.is_complete(record):
             history.append(record, history_path)
     _write_page(record, out / f"{name}.md", data)
-    index = out.with_suffix(".md")
+    out = out.resolve()
+    index = out.parent / f"{out.name}.md"
     if index.exists():
         records = {path.parent.name: _load(path.parent) for path in out.glob("*/record.json")}
         replace_block(index, "data-sets", list(data_sets(records, out.name)))

@@ -19,9 +19,10 @@ from benchmarks.ablation import page, study
 from benchmarks.ablation.__main__ import main
 from benchmarks.ablation.attention import NonLocalBlock, Opening, attention_maker
 from benchmarks.ablation.initialise import initialise
-from benchmarks.ablation.measure import detail
+from benchmarks.ablation.measure import detail, read_log
 from benchmarks.ablation.networks import WIDTHS, StudyHyperprior, StudyWacnn, build
 from benchmarks.ablation.runs import BASES, all_runs
+from stfcodec.errors import UsageError
 from stfcodec.models.attention import AttentionModule, WindowAttentionModule
 from stfcodec.train.loss import rate_distortion
 
@@ -181,6 +182,14 @@ def test_losses_are_compared_over_the_same_steps() -> None:
     assert page.losses_on_same_crops(records, "wacnn", "window") == pytest.approx([10, 10])
 
 
+def test_steps_that_were_done_again_count_once(tmp_path: Path) -> None:
+    rows = [(100, 3.0), (200, 2.0), (100, 2.5), (180, 1.5), (260, 1.0)]
+    text = "step,loss\n" + "".join(f"{step},{loss}\n" for step, loss in rows)
+    (tmp_path / "log.csv").write_text(text)
+    kept = [(int(row["step"]), float(row["loss"])) for row in read_log(tmp_path)]
+    assert kept == [(100, 2.5), (180, 1.5), (260, 1.0)]
+
+
 def test_curves_that_share_no_range_have_no_bd_rate() -> None:
     low, high = record("wacnn", "none", 0, 1.0), record("wacnn", "window", 0, 1.0)
     for point in high["points"]:
@@ -205,15 +214,17 @@ def test_a_small_study(tmp_path: Path) -> None:
     pixels = photographs.crop((512, 768))
     folder = tmp_path / "photographs"
     folder.mkdir()
-    Image.fromarray(pixels[:256, 200:456]).save(folder / "a.png")
+    for i in range(10):
+        Image.fromarray(pixels[:256, 40 * i : 40 * i + 256]).save(folder / f"{i}.png")
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     Image.fromarray(pixels[:130, :200]).save(pictures / "a.png")
     out, docs = tmp_path / "runs", tmp_path / "docs"
     out.mkdir()
     docs.mkdir()
-    steps = {"steps": {run.codec: 1 for run in all_runs(1)}}
-    (out / study.STEPS).write_text(json.dumps(steps))
+    steps = {run.codec: 1 for run in all_runs(1)}
+    budget = {"minutes": 5.0, "device": "cpu", "threads": 1, "steps": steps}
+    (out / study.STEPS).write_text(json.dumps(budget))
     marks = "".join(f"<!-- {m} -->\n<!-- /{m} -->\n" for m in page.MARKS)
     (docs / "ablation.md").write_text(marks)
     words = [str(folder), str(pictures), "--out", str(out), "--docs", str(docs), "--seeds", "1"]
@@ -232,3 +243,5 @@ def test_a_small_study(tmp_path: Path) -> None:
             assert image.width > 400
     failed = CliRunner().invoke(main, [*words, "--only", "wacnn-none-7"])
     assert failed.exit_code == 2 and "wacnn-none-7" in failed.output
+    other = CliRunner().invoke(main, [*words, "--minutes", "6"])
+    assert isinstance(other.exception, UsageError) and "minutes" in str(other.exception)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,16 +58,26 @@ def main(
     runs = [run for run in all_runs(seeds) if not only or run.name in only]
     if unknown := set(only) - {run.name for run in runs}:
         raise click.UsageError(f"no such run: {', '.join(sorted(unknown))}")
+    docs = docs or ROOT / "docs"
+    if not only and not (docs / "ablation.md").exists():
+        raise click.UsageError(f"{docs} has no ablation.md, whose tables are to be written")
     prepare_process(threads)
     out = out or ROOT / "runs" / "ablation"
     images = [_whole_blocks(image) for image in read_folder(pictures)]
-    study = Study(photographs, out, minutes, device)
+    study = Study(photographs, out, minutes, device, threads)
     records = []
     for run in runs:
         study.train(run, click.echo)
         records.append(measure(out, run, images, pictures.name))
     if not only:
-        _write(records, study, images, docs or ROOT / "docs")
+        _write(records, study, images, docs)
+
+
+def _device(study: Study, found: Mapping[str, str]) -> str:
+    if study.device == "cuda":
+        return found["GPU"]
+    threads = study.budget["threads"]
+    return "one CPU thread" if threads == 1 else f"{threads} CPU threads"
 
 
 def _whole_blocks(image: np.ndarray) -> np.ndarray:
@@ -88,7 +98,7 @@ def _write(
         "command": f"python -m benchmarks.ablation {study.data.name} {records[0]['set']} "
         f"--minutes {study.minutes:g} --seeds {seeds}",
         "minutes": study.minutes,
-        "device": found["GPU"] if study.device == "cuda" else "one CPU thread",
+        "device": _device(study, found),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{found['CPU']}, torch {found['torch'].split(',')[0]}",
     }

@@ -25,6 +25,8 @@ _SCALE = 0.5
 scale, would leave the range where GDN is almost linear."""
 _RIDGE = 1e-4
 _WIDER = 1.6
+"""From one probe of the hyperprior without attention, 350 steps: the held-out loss was 0.448
+instead of 0.472."""
 
 
 @torch.no_grad()

@@ -39,11 +39,11 @@ def measure(out: Path, run: Run, pictures: Sequence[np.ndarray], name: str) -> d
     path = folder / MEASURED
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
+        if (found["set"], found["pictures"]) == (name, len(pictures)):
+            return found
     model = trained(folder, run)
     training = json.loads((folder / TRAINING_RECORD).read_text(encoding="utf-8"))
-    with (folder / LOG).open(newline="", encoding="utf-8") as file:
-        log = list(csv.DictReader(file))
+    log = read_log(folder)
     record = {
         **asdict(run),
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -58,8 +58,20 @@ def measure(out: Path, run: Run, pictures: Sequence[np.ndarray], name: str) -> d
         "pictures": len(pictures),
         **_on_pictures(model, pictures),
     }
-    write_bytes(path, json.dumps(record, indent=1).encode(), overwrite=False)
+    write_bytes(path, json.dumps(record, indent=1).encode(), overwrite=True)
     return record
+
+
+def read_log(folder: Path) -> list[dict[str, str]]:
+    """The rows of a run's log, without those of steps that were done again after a break."""
+    with (folder / LOG).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    kept: list[dict[str, str]] = []
+    for row in rows:
+        while kept and int(kept[-1]["step"]) >= int(row["step"]):
+            kept.pop()
+        kept.append(row)
+    return kept
 
 
 @torch.inference_mode()

@@ -50,9 +50,9 @@ def _facts(records: Sequence[Record], facts: Mapping[str, Any]) -> list[str]:
         f"    {facts['command']}",
         "",
         *paragraph(
-            f"This command trained {len(records)} codecs, each for {facts['minutes']:g} minutes of "
-            f"{facts['device']}, measured them on {records[0]['pictures']} pictures of "
-            f"`{records[0]['set']}`, and wrote the tables, "
+            f"This command trained {len(records)} codecs, each with the steps that take "
+            f"{facts['minutes']:g} minutes of {facts['device']}, measured them on "
+            f"{records[0]['pictures']} pictures of `{records[0]['set']}`, and wrote the tables, "
             f"the pictures and [the data](ablation/runs.json) on {facts['date']} "
             f"({facts['machine']}). A codec saw between {crops[0]:,} and {crops[-1]:,} crops of "
             "256×256 pixels."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -16,7 +17,8 @@ from torch import Tensor
 from benchmarks.ablation.initialise import initialise
 from benchmarks.ablation.networks import build, describe
 from benchmarks.ablation.runs import Run, all_runs
-from stfcodec.files import write_bytes
+from stfcodec.errors import UsageError
+from stfcodec.files import OutputExistsError, write_bytes
 from stfcodec.models.base import CompressionModel
 from stfcodec.models.registry import ModelInfo
 from stfcodec.train.checkpoint import CHECKPOINT, load_checkpoint
@@ -30,6 +32,8 @@ STEPS = "steps.json"
 _SIDE = 256
 _INITIAL_CROPS, _INITIAL_SIDE = 48, 192
 _TIMED_STEPS, _TIMED_ROUNDS = 25, 3
+_FEWEST = 10
+_SAVE_INTERVAL_S = 120.0
 
 
 def settings(data: Path, steps: int, seed: int, device: str) -> Settings:
@@ -57,14 +61,23 @@ def settings(data: Path, steps: int, seed: int, device: str) -> Settings:
 class Study:
     """The runs on one folder of photographs; all files are below the folder `out`."""
 
-    def __init__(self, data: Path, out: Path, minutes: float, device: str) -> None:
-        """minutes: of training for each run. Raises UsageError where `data` has no photographs."""
+    def __init__(self, data: Path, out: Path, minutes: float, device: str, threads: int) -> None:
+        """minutes: of training for each run, on `device` or on so many CPU threads.
+
+        Raises UsageError where `data` has fewer than ten photographs, of which one is held out, and
+        where `out` is of a study of other minutes, device or threads.
+        """
         self.data, self.out, self.minutes, self.device = data, out, minutes, device
+        self.budget = {"minutes": minutes, "device": device, "threads": threads}
         self.photographs = load_photographs(data, _SIDE)
+        if len(self.photographs) < _FEWEST:
+            raise UsageError(f"{data}: {len(self.photographs)} photographs; give {_FEWEST} or more")
         out.mkdir(parents=True, exist_ok=True)
+        if (out / STEPS).exists():
+            self.steps()
 
     def steps(self) -> dict[str, int]:
-        """Steps of each codec, "wacnn-window" and so on, that take `minutes` on this machine.
+        """Steps of each codec, "wacnn-window" and so on, that take the minutes on this machine.
 
         They are measured once, with all codecs taking turns, and kept. A budget in steps does not
         depend on what else the machine does meanwhile, and makes a run reproducible.
@@ -73,9 +86,17 @@ class Study:
         if not path.exists():
             seconds = self._seconds_per_step()
             steps = {name: round(60 * self.minutes / s) for name, s in seconds.items()}
-            record = {"minutes": self.minutes, "seconds_per_step": seconds, "steps": steps}
-            write_bytes(path, json.dumps(record, indent=1).encode(), overwrite=False)
-        found: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))["steps"]
+            record = {**self.budget, "seconds_per_step": seconds, "steps": steps}
+            with suppress(OutputExistsError):  # another process was faster: its steps count
+                write_bytes(path, json.dumps(record, indent=1).encode(), overwrite=False)
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in self.budget.items():
+            if stored[name] != value:
+                raise UsageError(
+                    f"{path} is of a study with {name} {stored[name]}, not {value}: name another "
+                    f"--out, or give it again"
+                )
+        found: dict[str, int] = stored["steps"]
         return found
 
     def train(self, run: Run, report: Callable[[str], object]) -> None:
@@ -88,7 +109,12 @@ class Study:
             return
         steps = self.steps()[run.codec]
         trainer = self._trainer(run, steps, folder, self.photographs)
-        run_training(trainer, lambda row: report(f"{run.name}  {row}"), export=False)
+        run_training(
+            trainer,
+            lambda row: report(f"{run.name}  {row}"),
+            save_interval_s=_SAVE_INTERVAL_S,
+            export=False,
+        )
         write_record(trainer.record(), folder)
 
     def _trainer(self, run: Run, steps: int, folder: Path, photographs: list[Tensor]) -> Trainer:
