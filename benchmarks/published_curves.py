@@ -21,12 +21,14 @@ class PublishedSet(NamedTuple):
 
     title: str
     pictures: int
+    megapixels: float
+    """At least so many do all pictures have together."""
     curves: dict[str, PublishedCurve]
 
 
 _STF, _COMPRESSAI = "github.com/Googolxx/STF, results", "github.com/InterDigitalInc/CompressAI"
 
-KODAK = PublishedSet("Kodak", 24, {
+KODAK = PublishedSet("Kodak", 24, 9.43, {
     "WACNN": PublishedCurve(
         f"{_STF}/cnn_mse_Kodak.json",
         ((0.127, 29.22), (0.199, 30.59), (0.309, 32.26), (0.449, 34.15), (0.649, 35.91),
@@ -44,7 +46,7 @@ KODAK = PublishedSet("Kodak", 24, {
     ),
 })  # fmt: skip
 
-CLIC_PRO_VALID = PublishedSet("CLIC professional validation", 41, {
+CLIC_PRO_VALID = PublishedSet("CLIC professional validation", 41, 41.0, {
     "WACNN": PublishedCurve(
         f"{_STF}/cnn_mse_CLIC.json",
         ((0.094, 30.97), (0.153, 32.36), (0.229, 33.85), (0.322, 35.39), (0.481, 36.88),
@@ -72,14 +74,21 @@ SETS = {
 """The sets by the names that a folder of their pictures may have, letters and digits alone."""
 
 
-def published_set(name: str, pictures: int, whole: bool) -> tuple[PublishedSet | None, str]:
+def published_set(
+    name: str, pictures: int, megapixels: float, whole: bool
+) -> tuple[PublishedSet | None, str]:
     """The set that a folder is, and why its published curves do not apply, or an empty string.
 
-    name: of the data set. pictures: how many were measured. whole: whether at full size.
+    name: of the data set. pictures, megapixels: how many were measured. whole: whether at full
+    size.
     """
     found = SETS.get(re.sub(r"[^a-z0-9]", "", name.lower()))
     if found is None:
         return None, ""
     if pictures != found.pictures:
         return None, f"{pictures} pictures were measured, {found.title} has {found.pictures}"
-    return (found, "") if whole else (None, "only a part of each picture was measured")
+    if not whole:
+        return None, "only a part of each picture was measured"
+    if megapixels < found.megapixels:
+        return None, f"{megapixels:.1f} megapixels are less than {found.title} has"
+    return found, ""

@@ -46,6 +46,11 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 """What a data set may be called: its page and folder have this name."""
 
 
+def megapixels(images: Sequence[np.ndarray]) -> float:
+    """Of all pictures (H, W, 3) together."""
+    return sum(image.shape[0] * image.shape[1] for image in images) / 1e6
+
+
 def data_set_name(folder: Path) -> str:
     """The name of a data set after its folder: small letters, and - for what does not belong into
     a name."""
@@ -85,7 +90,7 @@ def measure(
         "pictures": {
             "folder": name,
             "count": len(images),
-            "megapixels": round(sum(i.shape[0] * i.shape[1] for i in images) / 1e6, 2),
+            "megapixels": round(megapixels(images), 2),
         },
         "coders": [
             {
@@ -111,7 +116,9 @@ def measure(
         "precision": [],
         "speedup": {},
     }
-    published, why_not = published_curves.published_set(name, len(images), crop is None)
+    published, why_not = published_curves.published_set(
+        name, len(images), megapixels(images), crop is None
+    )
     record["published_left_out"] = why_not
     if published is not None:
         curves = {name: curve._asdict() for name, curve in published.curves.items()}

@@ -23,7 +23,7 @@ from benchmarks.options import EXISTING_FOLDER, folder_argument
 from benchmarks.pictures import read_folder
 from benchmarks.points import Point, psnr_curve
 from benchmarks.published_curves import KODAK, published_set
-from benchmarks.record import data_set_name
+from benchmarks.record import data_set_name, megapixels
 from stfcodec.metrics import Curve, bd_rate
 from stfcodec.models import locate, registry
 from stfcodec.models.registry import WHOLE_QUALITIES
@@ -47,7 +47,8 @@ def main(folder: Path, adopt: tuple[Path, ...]) -> None:
     docs/training.md that it feeds. `python -m benchmarks` writes the page of any data set.
     """
     images = read_folder(folder)
-    is_kodak = published_set(data_set_name(folder), len(images), whole=True)[0] is KODAK
+    name, size = data_set_name(folder), megapixels(images)
+    is_kodak = published_set(name, len(images), size, whole=True)[0] is KODAK
     if adopt and not is_kodak:
         raise click.UsageError("--adopt measures what it embeds on Kodak: give its folder")
     for run in adopt:

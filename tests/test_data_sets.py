@@ -45,14 +45,16 @@ def test_names_of_folders(tmp_path: Path, folder: str, name: str) -> None:
 
 def test_published_curves_belong_to_whole_sets() -> None:
     for name in ("Kodak", "kodak"):
-        assert published_set(name, 24, whole=True) == (KODAK, "")
+        assert published_set(name, 24, 9.44, whole=True) == (KODAK, "")
     for name in ("clic-pro-valid", "CLIC_professional_valid", "clic2020-professional-valid"):
-        assert published_set(name, 41, whole=True) == (CLIC_PRO_VALID, "")
-    found, why = published_set("clic-pro-valid", 12, whole=True)
+        assert published_set(name, 41, 120, whole=True) == (CLIC_PRO_VALID, "")
+    found, why = published_set("clic-pro-valid", 12, 30, whole=True)
     assert found is None and "12 pictures" in why and "41" in why
-    found, why = published_set("kodak", 24, whole=False)
+    found, why = published_set("kodak", 24, 9.44, whole=False)
     assert found is None and "part" in why
-    assert published_set("photographs", 41, whole=True) == (None, "")
+    assert published_set("photographs", 41, 120, whole=True) == (None, "")
+    found, why = published_set("clic-pro-valid", 41, 1.5, whole=True)
+    assert found is None and "1.5 megapixels" in why
 
 
 def test_published_curves_rise() -> None:
