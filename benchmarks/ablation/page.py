@@ -87,10 +87,12 @@ def losses_on_same_crops(records: Sequence[Record], base: str, attention: str) -
     """The training loss of one kind of attention in percent beyond that of none, for each seed.
 
     Both are means over the same steps, and so over the same crops: the second half of the steps
-    before any run of the codec begins to decay.
+    before any run of the codec begins to decay. Runs of a step or two have none.
     """
     of_base = [r for r in records if r["base"] == base]
     stop = min(int(r["steps"] * (1 - r["decay"])) for r in of_base)
+    if stop < 2:
+        return []
     anchors = {r["seed"]: _mean_loss(r, stop // 2, stop) for r in _of(records, base, "none")}
     return [
         100 * (_mean_loss(r, stop // 2, stop) / anchors[r["seed"]] - 1)
