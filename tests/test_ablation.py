@@ -223,7 +223,7 @@ def test_a_small_study(tmp_path: Path) -> None:
     out.mkdir()
     docs.mkdir()
     steps = {run.codec: 1 for run in all_runs(1)}
-    budget = {"minutes": 5.0, "device": "cpu", "threads": 1, "steps": steps}
+    budget = {"minutes": 3.5, "device": "cpu", "threads": 1, "steps": steps}
     (out / study.STEPS).write_text(json.dumps(budget))
     marks = "".join(f"<!-- {m} -->\n<!-- /{m} -->\n" for m in page.MARKS)
     (docs / "ablation.md").write_text(marks)

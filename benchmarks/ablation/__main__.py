@@ -28,11 +28,18 @@ _SHOWN = 18
 @click.argument("photographs", type=EXISTING_FOLDER)
 @click.argument("pictures", type=EXISTING_FOLDER)
 @click.option("--out", type=NEW_PATH, help="Folder of the runs.  [default: runs/ablation]")
-@click.option("--minutes", type=float, default=5.0, show_default=True, help="Training of each run.")
+@click.option("--minutes", type=float, default=3.5, show_default=True, help="Training of each run.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--only", multiple=True, metavar="RUN", help="Such as wacnn-window-0; repeatable.")
+@click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Measure on one in so many PICTURES: non-local attention is slow on large ones.",
+)
 @click.option("--docs", type=NEW_PATH, help="Folder of ablation.md.  [default: docs]")
 def main(
     photographs: Path,
@@ -43,6 +50,7 @@ def main(
     device: str,
     threads: int,
     only: tuple[str, ...],
+    every: int,
     docs: Path | None,
 ) -> None:
     """Train codecs that differ in their attention on PHOTOGRAPHS, and measure them on PICTURES.
@@ -63,14 +71,15 @@ def main(
         raise click.UsageError(f"{docs} has no ablation.md, whose tables are to be written")
     prepare_process(threads)
     out = out or ROOT / "runs" / "ablation"
-    images = [_whole_blocks(image) for image in read_folder(pictures)]
+    images = [_whole_blocks(image) for image in read_folder(pictures, min_side=DOWNSAMPLING_Z)]
     study = Study(photographs, out, minutes, device, threads)
     records = []
     for run in runs:
         study.train(run, click.echo)
-        records.append(measure(out, run, images, pictures.name))
+        records.append(measure(out, run, images[::every], pictures.name))
     if not only:
-        _write(records, study, images, docs)
+        shown = images[min(_SHOWN, len(images) - 1)]
+        _write(records, study, every, shown, docs)
 
 
 def _device(study: Study, found: Mapping[str, str]) -> str:
@@ -87,7 +96,7 @@ def _whole_blocks(image: np.ndarray) -> np.ndarray:
 
 
 def _write(
-    records: Sequence[Record], study: Study, images: Sequence[np.ndarray], docs: Path
+    records: Sequence[Record], study: Study, every: int, shown: np.ndarray, docs: Path
 ) -> None:
     """Rewrite the page, its pictures and its data."""
     from benchmarks.ablation import drawing
@@ -96,7 +105,7 @@ def _write(
     found = machine.describe()
     facts = {
         "command": f"python -m benchmarks.ablation {study.data.name} {records[0]['set']} "
-        f"--minutes {study.minutes:g} --seeds {seeds}",
+        f"--minutes {study.minutes:g} --seeds {seeds} --every {every}",
         "minutes": study.minutes,
         "device": _device(study, found),
         "date": datetime.now(UTC).date().isoformat(),
@@ -104,7 +113,6 @@ def _write(
     }
     write_page(records, facts, docs)
     drawing.curves(records, docs / "ablation" / "curves.png")
-    shown = images[min(_SHOWN, len(images) - 1)]
     drawing.heat_maps(study.out, "wacnn", 0, shown, docs / "ablation" / "heat.png")
     click.echo(f"{docs / 'ablation.md'}: written")
 
