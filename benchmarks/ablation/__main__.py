@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks import ROOT, machine
 from benchmarks.ablation.page import Record, write_page
 from benchmarks.ablation.runs import all_runs
-from benchmarks.options import EXISTING_FOLDER, NEW_PATH
+from benchmarks.options import EXISTING_FOLDER, NEW_PATH, crop_option
 from benchmarks.pictures import read_folder
 from stfcodec.geometry import DOWNSAMPLING_Z
 
@@ -33,13 +33,7 @@ _SHOWN = 18
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--only", multiple=True, metavar="RUN", help="Such as wacnn-window-0; repeatable.")
-@click.option(
-    "--every",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help="Measure on one in so many PICTURES: non-local attention is slow on large ones.",
-)
+@crop_option(384)
 @click.option("--docs", type=NEW_PATH, help="Folder of ablation.md.  [default: docs]")
 def main(
     photographs: Path,
@@ -50,7 +44,7 @@ def main(
     device: str,
     threads: int,
     only: tuple[str, ...],
-    every: int,
+    crop: int,
     docs: Path | None,
 ) -> None:
     """Train codecs that differ in their attention on PHOTOGRAPHS, and measure them on PICTURES.
@@ -71,15 +65,17 @@ def main(
         raise click.UsageError(f"{docs} has no ablation.md, whose tables are to be written")
     prepare_process(threads)
     out = out or ROOT / "runs" / "ablation"
-    images = [_whole_blocks(image) for image in read_folder(pictures, min_side=DOWNSAMPLING_Z)]
+    images = [
+        _whole_blocks(image) for image in read_folder(pictures, crop=crop, min_side=DOWNSAMPLING_Z)
+    ]
     study = Study(photographs, out, minutes, device, threads)
     records = []
     for run in runs:
         study.train(run, click.echo)
-        records.append(measure(out, run, images[::every], pictures.name))
+        records.append(measure(out, run, images, pictures.name))
     if not only:
         shown = images[min(_SHOWN, len(images) - 1)]
-        _write(records, study, every, shown, docs)
+        _write(records, study, crop, shown, docs)
 
 
 def _device(study: Study, found: Mapping[str, str]) -> str:
@@ -96,7 +92,7 @@ def _whole_blocks(image: np.ndarray) -> np.ndarray:
 
 
 def _write(
-    records: Sequence[Record], study: Study, every: int, shown: np.ndarray, docs: Path
+    records: Sequence[Record], study: Study, crop: int, shown: np.ndarray, docs: Path
 ) -> None:
     """Rewrite the page, its pictures and its data."""
     from benchmarks.ablation import drawing
@@ -105,8 +101,9 @@ def _write(
     found = machine.describe()
     facts = {
         "command": f"python -m benchmarks.ablation {study.data.name} {records[0]['set']} "
-        f"--minutes {study.minutes:g} --seeds {seeds} --every {every}",
+        f"--minutes {study.minutes:g} --seeds {seeds} --crop {crop}",
         "minutes": study.minutes,
+        "crop": crop,
         "device": _device(study, found),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{found['CPU']}, torch {found['torch'].split(',')[0]}",

@@ -36,10 +36,11 @@ def measure(out: Path, run: Run, pictures: Sequence[np.ndarray], name: str) -> d
     pictures: uint8 (H, W, 3), sides multiples of 64. name: of the set of pictures.
     """
     folder = out / run.name
+    pixels = sum(picture[..., 0].size for picture in pictures)
     path = folder / MEASURED
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if (found["set"], found["pictures"]) == (name, len(pictures)):
+        if (found["set"], found["pictures"], found["pixels"]) == (name, len(pictures), pixels):
             return found
     model = trained(folder, run)
     training = json.loads((folder / TRAINING_RECORD).read_text(encoding="utf-8"))
@@ -56,6 +57,7 @@ def measure(out: Path, run: Run, pictures: Sequence[np.ndarray], name: str) -> d
         "training_loss": [(int(row["step"]), float(row["loss"])) for row in log],
         "set": name,
         "pictures": len(pictures),
+        "pixels": pixels,
         **_on_pictures(model, pictures),
     }
     write_bytes(path, json.dumps(record, indent=1).encode(), overwrite=True)

@@ -52,8 +52,9 @@ def _facts(records: Sequence[Record], facts: Mapping[str, Any]) -> list[str]:
         *paragraph(
             f"This command trained {len(records)} codecs, each with the steps that take "
             f"{facts['minutes']:g} minutes of {facts['device']}, measured them on "
-            f"{records[0]['pictures']} pictures of `{records[0]['set']}`, and wrote the tables, "
-            f"the pictures and [the data](ablation/runs.json) on {facts['date']} "
+            f"the middle {facts['crop']}×{facts['crop']} pixels of {records[0]['pictures']} "
+            f"pictures of `{records[0]['set']}`, and wrote the tables, the pictures "
+            f"and [the data](ablation/runs.json) on {facts['date']} "
             f"({facts['machine']}). A codec saw between {crops[0]:,} and {crops[-1]:,} crops of "
             "256×256 pixels."
         ),
