@@ -135,9 +135,10 @@ def test_modules_that_run_and_their_options_exist(page: Path) -> None:
     pytest.importorskip("matplotlib")  # `python -m benchmarks` draws
     for code in split(page)[1]:
         for name, arguments in re.findall(r"\bpython3? -m ([a-z_.]+)(?![\w.])([^#;]*)", code):
-            assert importlib.util.find_spec(name), code
+            spec = importlib.util.find_spec(name)
+            assert spec, code
             if name.startswith("benchmarks") or name == "stfcodec.train.remote":
-                package = "." not in name
+                package = spec.submodule_search_locations is not None
                 main = importlib.import_module(f"{name}.__main__" if package else name).main
                 assert set(OPTION.findall(arguments)) <= options(main), code
 
