@@ -87,24 +87,24 @@ class WindowAttention(nn.Module):
 
 
 @lru_cache(maxsize=8)
-def _edge_masks(window: int, shift: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The masks of the last row and of the last column of shifted windows.
+def _edge_masks(window: int, shift: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The masks of the parts of shifted windows that `_edges` returns.
 
     These windows hold both of two opposite edges of the map. Each mask is (window², window²)
     float32: −100 where query and key come from different edges, else 0. It is added to the logits.
     """
     far = torch.arange(window, device=device) >= window - shift
     rows, cols = far.repeat_interleave(window), far.repeat(window)
-    below, beside = (-100.0 * (a[:, None] ^ a) for a in (rows, cols))
-    return below, beside
+    below, beside = (a[:, None] ^ a for a in (rows, cols))
+    return -100.0 * below, -100.0 * beside, -100.0 * (below | beside)
 
 
-def _edges(grid: Tensor) -> tuple[Tensor, Tensor]:
-    """Views of the last row and of the last column of windows.
+def _edges(grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Views of the last row and of the last column of windows without the corner, and the corner.
 
     grid: (heads, pictures, rows, columns, queries, keys).
     """
-    return grid[:, :, -1], grid[:, :, :, -1]
+    return grid[:, :, -1, :-1], grid[:, :, :-1, -1], grid[:, :, -1, -1]
 
 
 def _mask_edges(logits: Tensor, window: int) -> None:
