@@ -94,7 +94,7 @@ def _ranges(summary: Summary) -> list[str]:
         *paragraph(
             "BD-rate: how many more bits than JPEG 4:4:4 of this run a coder takes for the same "
             f"quality, averaged over the range that all coders cover ({', '.join(ranges)}); less "
-            "is better. The README's BD-rate is averaged over the model's whole range instead."
+            "is better. The BD-rate in docs/models.md is averaged over the model's whole range."
         ),
         "",
     ]

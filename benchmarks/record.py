@@ -20,7 +20,6 @@ import stfcodec
 from benchmarks import (
     ROOT,
     generations,
-    machine,
     memory,
     points,
     processes,
@@ -29,6 +28,7 @@ from benchmarks import (
 )
 from benchmarks.coders import PRECISIONS, Coder, available, with_precision
 from benchmarks.pictures import mosaic, read_folder, read_note
+from stfcodec import machine
 from stfcodec.metrics import MS_SSIM_MIN_SIDE
 from stfcodec.models.registry import DEFAULT_MODEL
 

@@ -28,7 +28,8 @@ from stfcodec.metrics import Curve, bd_rate
 from stfcodec.models import locate, registry
 from stfcodec.models.registry import WHOLE_QUALITIES
 
-_PAGES = ROOT / "README.md", ROOT / "docs" / "training.md"
+_RESULTS_PAGE = ROOT / "docs" / "models.md"
+_RUNS_PAGE = ROOT / "docs" / "training.md"
 
 
 @click.command()
@@ -43,7 +44,7 @@ _PAGES = ROOT / "README.md", ROOT / "docs" / "training.md"
 def main(folder: Path, adopt: tuple[Path, ...]) -> None:
     """Measure every embedded model on the pictures in FOLDER, and print a table.
 
-    On the whole of Kodak it also rewrites MANIFEST.json, and the tables of the README and of
+    On the whole of Kodak it also rewrites MANIFEST.json, and the tables of docs/models.md and of
     docs/training.md that it feeds. `python -m benchmarks` writes the page of any data set.
     """
     images = read_folder(folder)
@@ -77,9 +78,8 @@ def main(folder: Path, adopt: tuple[Path, ...]) -> None:
         }
     if is_kodak:
         _write_manifest(manifest)
-        for page in _PAGES:
-            replace_block(page, "results", list(_results(manifest)))
-            replace_block(page, "runs", list(_runs(manifest)))
+        replace_block(_RESULTS_PAGE, "results", list(_results(manifest)))
+        replace_block(_RUNS_PAGE, "runs", list(_runs(manifest)))
     click.echo("\n".join(_results(manifest)))
 
 

@@ -46,7 +46,7 @@ def draw(panels: Sequence[Panel]) -> Image.Image:
     One position is one square of the map. Colours stand for bits per position, with the same scale
     in all panels.
     """
-    top = _scale_end([panel.bits for panel in panels])
+    top = scale_end([panel.bits for panel in panels])
     maps = [_map(panel, top) for panel in panels]
     text = _font(max(image.height for image in maps))
     line, gap = round(1.6 * text.size), round(0.8 * text.size)
@@ -68,7 +68,7 @@ def draw(panels: Sequence[Panel]) -> Image.Image:
     return image
 
 
-def _scale_end(maps: Sequence[np.ndarray]) -> float:
+def scale_end(maps: Sequence[np.ndarray]) -> float:
     """The number of bits that the brightest colour stands for: 1, 2 or 5 times a power of ten, or
     between them."""
     bits = np.concatenate([bits.ravel() for bits in maps])
@@ -86,15 +86,15 @@ def _map(panel: Panel, top: float) -> Image.Image:
         side //= 2
     width, height = (max(1, round(n * side / DOWNSAMPLING_Y)) for n in panel.size)
     bits = panel.bits.repeat(side, 0).repeat(side, 1)[:height, :width]
-    colours = _colours(bits / top)
+    tinted = colours(bits / top)
     if panel.pixels is not None:
         gray = Image.fromarray(panel.pixels).convert("L").resize((width, height))
         light = _DARKEST + (1 - _DARKEST) * np.asarray(gray, dtype=np.float32) / 255
-        colours = (colours * light[:, :, None]).astype(np.uint8)
-    return Image.fromarray(colours)
+        tinted = (tinted * light[:, :, None]).astype(np.uint8)
+    return Image.fromarray(tinted)
 
 
-def _colours(values: np.ndarray) -> np.ndarray:
+def colours(values: np.ndarray) -> np.ndarray:
     """The scale's colours of values in 0…1, uint8 (…, 3)."""
     places = [place for place, _ in _ANCHORS]
     bands = [
@@ -114,7 +114,7 @@ def _draw_scale(
     pen = ImageDraw.Draw(image)
     x, y = corner
     height = round(text.size)
-    bar = _colours(np.linspace(0, 1, width)[None].repeat(height, 0))
+    bar = colours(np.linspace(0, 1, width)[None].repeat(height, 0))
     image.paste(Image.fromarray(bar), (x, y))
     below = y + height + 2
     pen.text((x, below), "0", _INK, text)

@@ -23,7 +23,7 @@ from benchmarks.coders import JPEG_444, available, by_name, with_precision
 from benchmarks.markdown import replace_block, signed, table
 from benchmarks.pictures import mosaic
 from benchmarks.record import PARTS, Run
-from benchmarks.ssimulacra2_score import score
+from stfcodec.metrics import ssimulacra2
 
 COMMANDS = [
     "ablation",
@@ -67,15 +67,16 @@ def test_ssimulacra2_follows_the_original_program() -> None:
     """The expected scores are those of the program in C++, which treats borders differently."""
     pytest.importorskip("ssimulacra2")
     grey = np.full((256, 256, 3), 128, np.uint8)
-    assert score(grey, grey) == 100
+    assert ssimulacra2(grey, grey) == 100
     for shift, expected in ((1, 96.150), (5, 89.732), (10, 80.291)):
-        assert score(grey, grey + shift) == pytest.approx(expected, abs=2.5)
+        assert ssimulacra2(grey, grey + shift) == pytest.approx(expected, abs=2.5)
     image = photo(256)
     scores = [
-        score(image, JPEG_444.decode(JPEG_444.encode(image, quality))) for quality in (30, 60, 90)
+        ssimulacra2(image, JPEG_444.decode(JPEG_444.encode(image, quality)))
+        for quality in (30, 60, 90)
     ]
     assert scores == sorted(scores) and 80 < scores[-1] < 95
-    assert score(grey[:224], grey[:224]) is None
+    assert ssimulacra2(grey[:224], grey[:224]) is None
 
 
 def test_without_its_package_ssimulacra2_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

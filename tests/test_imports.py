@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "stfcodec"
 
 # A part, which is a module or package of stfcodec, imports only parts of the layers above it here.
 LAYERS = (
-    {"errors", "formats", "geometry", "temporary"},
+    {"errors", "formats", "geometry", "machine", "temporary"},
     {"limits"},
     {"allocator", "container", "entropy", "files", "metrics"},
     {"bits", "heatmap", "imageio", "models"},
@@ -25,7 +25,7 @@ LAYERS = (
     {"rate_control"},
     {"settings"},
     {"api"},
-    {"batch", "checkpoints", "train"},
+    {"batch", "checkpoints", "compare", "train"},
     {"cli"},
     {"__main__"},
 )

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from benchmarks import ROOT, machine
+from benchmarks import ROOT
 from benchmarks.ablation.page import Record, write_page
 from benchmarks.ablation.runs import all_runs
 from benchmarks.options import EXISTING_FOLDER, NEW_PATH, crop_option
 from benchmarks.pictures import read_folder
+from stfcodec import machine
 from stfcodec.geometry import DOWNSAMPLING_Z
 
 if TYPE_CHECKING:

@@ -43,7 +43,7 @@ _RUNNING_OPTIONS = (
         metavar="N",
         help="Refuse larger pictures, counted as they are coded: padded to multiples of 64.",
     ),
-    click.option("--threads", type=click.IntRange(min=1), help="CPU threads to use."),
+    click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads to use."),
 )
 
 _OPTIONS = (

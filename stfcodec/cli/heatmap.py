@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,15 +12,8 @@ import click
 
 from stfcodec import batch, files
 from stfcodec.batch import model_name
-from stfcodec.cli import coding, messages, native_stderr, paths, rate
-from stfcodec.errors import (
-    ImageError,
-    StfError,
-    StreamError,
-    UsageError,
-    WeightsError,
-    printable,
-)
+from stfcodec.cli import coding, messages, paths, rate, reading
+from stfcodec.errors import ImageError, UsageError, printable
 from stfcodec.formats import STREAM_SUFFIX, STREAM_SUFFIXES
 from stfcodec.limits import Limits
 from stfcodec.settings import EncodeSettings
@@ -128,14 +119,14 @@ def command(
     named = rate.given(context)
     maker = _Maker(rate.settings(parameters), weights, device, Limits(pixels=max_pixels))
     coding.prepare(threads)
-    data = maker.read(job.source)
+    data = reading.read_bytes(job.source, maker.limits)
     picture: Picture | None = None
-    if _is_stream(data):
+    if reading.is_stream(data):
         if named:
             raise UsageError(f"{source} is coded already: leave out {', '.join(named)}")
         found = [maker.of_stream(source, data)]
     else:
-        picture = maker.picture(source, data)
+        picture = reading.read_picture(source, data, maker.encode_settings())
         for note in () if quiet else picture.notes:
             messages.warn(source, note)
         found = [maker.of_picture(source, picture)]
@@ -165,22 +156,10 @@ class _Maker:
     device: str
     limits: Limits
 
-    def read(self, source: Path | None) -> bytes:
-        """A file's bytes, or those of standard input."""
-        if source is None:
-            return files.read_standard_input(self.limits.bytes)
-        return files.read_bytes(source, self.limits.bytes)
-
-    def picture(self, name: str, data: bytes) -> Picture:
-        """Read a picture as encode does."""
-        with native_stderr.collector() as native, _named(name):
-            picture: Picture = batch.Encode(self._settings(), native.collect).unpack(data)
-        return picture
-
     def of_stream(self, name: str, data: bytes) -> _Found:
         from stfcodec import api
 
-        with _named(name):
+        with reading.named(name):
             allocation = api.bit_allocation(
                 data, device=self.device, weights=self.weights, limits=self.limits
             )
@@ -189,11 +168,11 @@ class _Maker:
     def of_picture(self, name: str, picture: Picture) -> _Found:
         from stfcodec import api
 
-        with _named(name):
-            data = api.encode_with(picture, self._settings())
+        with reading.named(name):
+            data = api.encode_with(picture, self.encode_settings())
         return self.of_stream(name, data)
 
-    def _settings(self) -> EncodeSettings:
+    def encode_settings(self) -> EncodeSettings:
         return EncodeSettings(
             **self.settings, weights=self.weights, device=self.device, limits=self.limits
         )
@@ -204,17 +183,6 @@ class _Maker:
         return api.decode_picture(
             data, device=self.device, weights=self.weights, limits=self.limits
         )
-
-
-@contextmanager
-def _named(source: str) -> Iterator[None]:
-    """Put the name of a file before the message of an error."""
-    try:
-        yield
-    except (UsageError, WeightsError):  # what the request lacks, whatever the file
-        raise
-    except StfError as error:
-        raise type(error)(f"{source}: {error}") from error
 
 
 def _check_output(job: batch.Job, beside: str | None, force: bool) -> str:
@@ -236,21 +204,11 @@ def _names_stream(beside: str | None) -> bool:
     return beside is not None and beside.lower().endswith(STREAM_SUFFIX)
 
 
-def _is_stream(data: bytes) -> bool:
-    from stfcodec import container
-
-    try:
-        container.check_signature(data)
-    except StreamError:
-        return False
-    return True
-
-
 def _beside(beside: str, source: str, picture: Picture | None, maker: _Maker) -> _Found:
     """The second map: of an .stf file, or of the picture coded with another model."""
     other = replace(maker, weights=None)
     if _names_stream(beside):
-        return other.of_stream(beside, other.read(Path(beside)))
+        return other.of_stream(beside, reading.read_bytes(Path(beside), other.limits))
     if picture is None:
         raise UsageError(
             f"--beside {beside}: {source} is coded already; give its picture, or another "

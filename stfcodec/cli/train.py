@@ -15,19 +15,53 @@ from stfcodec.train.settings import PAPER_STEPS, PRESETS, Settings
 
 
 @click.command("train")
-@click.option("--data", type=click.Path(path_type=Path), required=True, metavar="DIR")
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR")
-@click.option("-m", "--model", default=registry.DEFAULT_MODEL, show_default=True)
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Budget in minutes.")
-@click.option("--steps", type=click.IntRange(min=1), help="Budget in steps, instead of minutes.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Folder of photographs, searched with its subfolders.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Folder of the run: checkpoints, log, weights.",
+)
+@click.option(
+    "-m",
+    "--model",
+    default=registry.DEFAULT_MODEL,
+    show_default=True,
+    metavar="MODEL",
+    help="Network to train; 'stfcodec models' lists them.",
+)
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Budget in minutes."
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Budget in steps, instead of minutes.",
+)
 @click.option(
     "--start",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Begin from a weights file or a checkpoint (.pt) rather than from photographs.",
 )
-@click.option("--rate", type=float, default=1e-3, show_default=True, help="Learning rate.")
-@click.option("--optimiser", type=click.Choice(["soap", "adam"]), default="soap", show_default=True)
+@click.option(
+    "--rate", type=float, default=1e-3, show_default=True, metavar="R", help="Learning rate."
+)
+@click.option(
+    "--optimiser",
+    type=click.Choice(["soap", "adam"]),
+    default="soap",
+    show_default=True,
+    help="SOAP gets further in the same time.",
+)
 @click.option(
     "--quality", type=float, metavar="Q", help="Train at one quality only (default: all)."
 )
@@ -41,21 +75,68 @@ from stfcodec.train.settings import PAPER_STEPS, PRESETS, Settings
 @click.option(
     "--part", type=click.Choice(["g_a", "g_s"]), help="Train this part only (default: the model)."
 )
-@click.option("--warmup", type=click.IntRange(min=1), default=200, show_default=True)
+@click.option(
+    "--warmup",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    metavar="N",
+    help="Steps over which the rate rises from zero.",
+)
 @click.option(
     "--decay",
     type=click.FloatRange(0, 1),
     default=0.4,
     show_default=True,
+    metavar="SHARE",
     help="Share of the budget over which the rate falls to zero.",
 )
-@click.option("--batch", type=click.IntRange(min=1), default=4, show_default=True)
-@click.option("--crop", type=int, default=256, show_default=True)
-@click.option("--decay-crop", type=int, default=256, show_default=True)
-@click.option("--limit", type=click.IntRange(min=1), help="Use at most this many photographs.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--device", default="cpu", show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads to use.")
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Crops a step.",
+)
+@click.option(
+    "--crop",
+    type=int,
+    default=256,
+    show_default=True,
+    metavar="PIXELS",
+    help="Side of the crops, a multiple of 64.",
+)
+@click.option(
+    "--decay-crop",
+    type=int,
+    default=256,
+    show_default=True,
+    metavar="PIXELS",
+    help="The same during the decay.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Use at most this many photographs.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of the crops and of the noise.",
+)
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    metavar="DEVICE",
+    help="Where the networks train: cpu or cuda.",
+)
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads to use.")
 @click.option("--bf16/--no-bf16", default=True, show_default=True, help="Transforms in bfloat16.")
 @click.option("--compile/--no-compile", default=False, show_default=True, help="torch.compile.")
 @click.pass_context

@@ -1,0 +1,206 @@
+"""stfcodec compare: our models beside other codecs at the same number of bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from stfcodec import batch, files
+from stfcodec.cli import coding, messages, reading
+from stfcodec.errors import ImageError, UsageError, printable
+from stfcodec.limits import Limits
+from stfcodec.models import registry
+
+if TYPE_CHECKING:
+    from stfcodec.compare.measure import Options
+    from stfcodec.compare.results import Comparison
+
+_QUALITIES = "1,3,5"
+
+
+@click.command("compare")
+@click.argument("inputs", nargs=-1, required=True, metavar="PICTURE...")
+@click.option("-o", "--output", metavar="OUT", help="Web page to write; - for stdout.")
+@click.option(
+    "-m",
+    "--models",
+    default=registry.DEFAULT_MODEL,
+    show_default=True,
+    metavar="MODELS",
+    help="Our models, separated by commas. The first one sets the sizes.",
+)
+@click.option(
+    "-q",
+    "--qualities",
+    default=_QUALITIES,
+    show_default=True,
+    metavar="LIST",
+    help="Qualities of the first model, separated by commas.",
+)
+@click.option(
+    "-e",
+    "--effort",
+    type=click.IntRange(0, registry.MAX_EFFORT),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="As of encode.",
+)
+@coding.running_options
+@click.option("-f", "--force", is_flag=True, help="Replace an existing output.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a picture on stdout.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def command(
+    inputs: tuple[str, ...],
+    output: str | None,
+    models: str,
+    qualities: str,
+    effort: int,
+    weights: Path | None,
+    device: str,
+    max_pixels: int,
+    threads: int | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Compare our models with JPEG, WebP and AVIF at the same number of bytes.
+
+    Each PICTURE is coded at every quality, and by each other codec in a file of the same size, as
+    near as it comes. OUT becomes one web page that needs no network: a border to drag between the
+    source and what was decoded, differences, bits per position, rate-distortion curves, sizes,
+    times, PSNR, MS-SSIM and SSIMULACRA2. It holds the pictures, without their metadata. Without -o
+    a table is printed.
+    """
+    jobs = _jobs(inputs, output, force)
+    coding.check_streams(jobs, as_json)
+    coding.prepare(threads)
+    from stfcodec.compare import measure
+
+    options = measure.Options(
+        models=_models(models),
+        qualities=_qualities(qualities),
+        effort=effort,
+        device=device,
+        weights=weights,
+        limits=Limits(pixels=max_pixels),
+    )
+    measure.warm_up(options)
+    found, failures = [], []
+    with _progress(len(jobs) * measure.steps(options), quiet) as advance:
+        for job in jobs:
+            try:
+                comparison = _compare(job.source, options, advance)
+            except Exception as error:
+                failure = batch.explain(error)
+                messages.fail(job.input_name, failure)
+                failures.append(failure)
+                continue
+            found.append(comparison)
+            if not quiet:
+                for note in comparison.notes:
+                    messages.warn(job.input_name, note)
+    if found:
+        _report(found, jobs, as_json, quiet, force)
+    if not failures:
+        return 0
+    return failures[0].exit_code if len(jobs) == 1 else 1
+
+
+def _jobs(inputs: Sequence[str], output: str | None, force: bool) -> list[batch.Job]:
+    """The pictures, all with the one output. Raises UsageError before any work."""
+    if "" in inputs or output == "":
+        raise UsageError("an empty name (perhaps of a variable that is not set): name a file")
+    target = Path(os.devnull if output is None else output)
+    sources = [None if given in files.STANDARD_INPUT else Path(given) for given in inputs]
+    if sources.count(None) > 1:
+        raise UsageError("standard input can be given once")
+    if output is not None and output not in files.STANDARD_OUTPUT:
+        files.check_output(target, force)
+        if not target.parent.is_dir():
+            raise UsageError(f"-o {output}: the folder {target.parent} does not exist")
+        inputs_found = {files.identity(source) for source in sources if source is not None}
+        if files.identity(target) in inputs_found:
+            raise UsageError(f"-o {output} is an input; use another -o")
+    is_stream = output in files.STANDARD_OUTPUT
+    return [batch.Job(source, None if is_stream else target) for source in sources]
+
+
+def _models(text: str) -> tuple[str, ...]:
+    """Names of models. Raises UsageError for an unknown one."""
+    names = dict.fromkeys(name.strip() for name in text.split(","))
+    return tuple(registry.by_name(name).name for name in names)
+
+
+def _qualities(text: str) -> tuple[float, ...]:
+    """Rising qualities. Raises UsageError for what is no number; the models check the range."""
+    try:
+        return tuple(sorted({float(part) for part in text.split(",")}))
+    except ValueError:
+        raise UsageError(
+            f"--qualities {text!r} is no list of numbers; give one such as {_QUALITIES}"
+        ) from None
+
+
+@contextmanager
+def _progress(total: int, quiet: bool) -> Iterator[Callable[[], object]]:
+    """A bar on a terminal; the function it gives moves it on by a step."""
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, leave=False, file=sys.stderr, dynamic_ncols=True) as bar:
+        yield bar.update
+
+
+def _compare(source: Path | None, options: Options, advance: Callable[[], object]) -> Comparison:
+    from stfcodec.compare import measure
+
+    name = "standard input" if source is None else source.name
+    data = reading.read_bytes(source, options.limits)
+    if reading.is_stream(data):
+        raise ImageError("is coded already; give the picture it was made of")
+    settings = options.settings(options.models[0], options.qualities[0])
+    picture = reading.read_picture(str(source), data, settings)
+    return measure.compare(name, picture, len(data), options, advance)
+
+
+def _report(
+    found: Sequence[Comparison],
+    jobs: Sequence[batch.Job],
+    as_json: bool,
+    quiet: bool,
+    force: bool,
+) -> None:
+    """Write the page, and print the tables or the JSON objects that were asked for."""
+    from stfcodec.compare import page, summary
+
+    output = jobs[0].output
+    wants_page = output != Path(os.devnull)
+    if wants_page:
+        data = page.render(found).encode("utf-8")
+        if output is None:
+            files.write_standard_output(data)
+        else:
+            # The page holds the pictures, so it is as private as the first of them.
+            files.write_bytes(output, data, overwrite=force, like=jobs[0].source)
+            if not quiet and not as_json:
+                count = f"{len(found)} picture" + "s" * (len(found) > 1)
+                messages.say(printable(f"{output}: {count}, {len(data) / 1e6:.1f} MB"))
+    for comparison in found if as_json else ():
+        messages.result(json.dumps(summary.to_json(comparison)))
+    if not wants_page and not as_json:
+        tables = [summary.table(comparison) for comparison in found]
+        if len(found) > 1:
+            tables.append(summary.mean_table(found))
+        for table in tables:
+            for line in (*table, ""):
+                messages.result(line)

@@ -1,0 +1,53 @@
+"""Reads single inputs of a command, with the input's name before the message of an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stfcodec import batch, files
+from stfcodec.cli import native_stderr
+from stfcodec.errors import StfError, StreamError, UsageError, WeightsError
+from stfcodec.limits import Limits
+from stfcodec.settings import EncodeSettings
+
+if TYPE_CHECKING:
+    from stfcodec.imageio import Picture
+
+
+@contextmanager
+def named(source: str) -> Iterator[None]:
+    """Put the name of a file before the message of an error."""
+    try:
+        yield
+    except (UsageError, WeightsError):  # what the request lacks, whatever the file
+        raise
+    except StfError as error:
+        raise type(error)(f"{source}: {error}") from error
+
+
+def read_bytes(source: Path | None, limits: Limits) -> bytes:
+    """A file's bytes, or those of standard input for None. Raises StfError."""
+    if source is None:
+        return files.read_standard_input(limits.bytes)
+    return files.read_bytes(source, limits.bytes)
+
+
+def read_picture(name: str, data: bytes, settings: EncodeSettings) -> Picture:
+    """A picture file's bytes as encode reads them. Raises ImageError."""
+    with native_stderr.collector() as native, named(name):
+        picture: Picture = batch.Encode(settings, native.collect).unpack(data)
+    return picture
+
+
+def is_stream(data: bytes) -> bool:
+    """Whether a file's bytes are those of an .stf stream."""
+    from stfcodec import container
+
+    try:
+        container.check_signature(data)
+    except StreamError:
+        return False
+    return True

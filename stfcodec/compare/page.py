@@ -1,0 +1,105 @@
+"""The comparison as one HTML file that holds all it needs: pictures, styles and scripts."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from stfcodec import __version__, heatmap, machine
+from stfcodec.compare import charts, others, summary
+from stfcodec.compare.results import Comparison, ImageFile, Point
+from stfcodec.geometry import DOWNSAMPLING_Y
+
+
+def render(comparisons: Sequence[Comparison]) -> str:
+    """The page. comparisons: at least one, all with the same operating points."""
+    environment = Environment(
+        loader=PackageLoader("stfcodec.compare", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    means = [summary.mean_rows(comparisons, n) for n in range(len(comparisons[0].points))]
+    return environment.get_template("page.html").render(
+        comparisons=comparisons,
+        pictures=[_picture(comparison) for comparison in comparisons],
+        state=_state(comparisons),
+        summary=summary,
+        curves=[charts.charts([summary.rows(p) for p in c.points]) for c in comparisons],
+        means=means,
+        mean_curves=charts.charts(means),
+        qualities=[point.quality for point in comparisons[0].points],
+        others=others.available()[0],
+        absent=others.available()[1],
+        about={"stfcodec": __version__, **machine.describe()},
+        data_uri=_data_uri,
+        style=_file("style.css"),
+        script=_file("viewer.js"),
+        position=DOWNSAMPLING_Y,
+    )
+
+
+def _file(name: str) -> str:
+    return (resources.files("stfcodec.compare") / "report" / name).read_text(encoding="utf-8")
+
+
+def _data_uri(file: ImageFile) -> str:
+    return f"data:{file.mime};base64,{base64.b64encode(file.data).decode('ascii')}"
+
+
+def _picture(comparison: Comparison) -> list[dict[str, Any]]:
+    """What the template needs of each operating point beside the numbers: maps and their scale."""
+    maps = [r.bits for point in comparison.points for r in point.results if r.bits is not None]
+    top = heatmap.scale_end(maps)
+    return [
+        {
+            "top": f"{top:g}",
+            "maps": [None if r.bits is None else _map(r.bits, top) for r in point.results],
+        }
+        for point in comparison.points
+    ]
+
+
+def _map(bits: np.ndarray, top: float) -> ImageFile:
+    """Bits per latent position as a picture with one pixel for each position."""
+    buffer = io.BytesIO()
+    Image.fromarray(heatmap.colours(bits / top)).save(buffer, "PNG")
+    return ImageFile("image/png", buffer.getvalue())
+
+
+def _state(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """What the script needs: sizes, and a caption for every picture that can be shown."""
+    return [
+        {
+            "name": c.name,
+            "width": c.width,
+            "height": c.height,
+            "caption": f"source, {c.width}×{c.height}, {c.source_bytes} bytes",
+            "points": [{"quality": f"{p.quality:g}", "results": _captions(p)} for p in c.points],
+        }
+        for c in comparisons
+    ]
+
+
+def _captions(point: Point) -> list[dict[str, Any]]:
+    names = {"PSNR": " dB", "MS-SSIM": "", "SSIMULACRA2": ""}
+    found = []
+    for result, row in zip(point.results, summary.rows(point), strict=True):
+        cells = dict(zip(summary.HEADINGS, summary.cells(row), strict=True))
+        scores = [
+            f"{name} {cells[name]}{unit}" for name, unit in names.items() if cells[name] != "–"
+        ]
+        size = f"{result.size} bytes"
+        if not point.is_matched(result):
+            size += f" ({row.relative_size:.2f} × the size)"
+        caption = ", ".join([result.codec, size, f"{result.bpp:.3f} bpp", *scores])
+        found.append({"codec": result.codec, "ours": result.ours, "caption": caption})
+    return found
