@@ -120,6 +120,9 @@ def _jobs(inputs: Sequence[str], output: str | None, force: bool) -> list[batch.
         raise UsageError("an empty name (perhaps of a variable that is not set): name a file")
     target = Path(os.devnull if output is None else output)
     sources = [None if given in files.STANDARD_INPUT else Path(given) for given in inputs]
+    for source in sources:
+        if source is not None and source.is_dir():
+            raise UsageError(f"{source} is a folder; name the pictures in it")
     if sources.count(None) > 1:
         raise UsageError("standard input can be given once")
     if output is not None and output not in files.STANDARD_OUTPUT:

@@ -99,8 +99,8 @@ def charts(points: Sequence[Sequence[Row]]) -> list[Chart]:
 def _chart(title: str, curves: dict[str, list[tuple[float, float, int]]], form: str) -> Chart:
     """curves: bpp, value of the metric and number of each operating point, by codec."""
     every = [point for curve in curves.values() for point in curve]
-    x_ticks = _ticks(0, max(bpp for bpp, _, _ in every))
-    y_ticks = _ticks(min(value for _, value, _ in every), max(value for _, value, _ in every))
+    x_ticks = ticks(0, max(bpp for bpp, _, _ in every))
+    y_ticks = ticks(min(value for _, value, _ in every), max(value for _, value, _ in every))
     x = _scale(x_ticks, Chart.left, Chart.right)
     y = _scale(y_ticks, Chart.bottom, Chart.top)
     lines = {
@@ -121,7 +121,7 @@ def _chart(title: str, curves: dict[str, list[tuple[float, float, int]]], form: 
     )
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """Round numbers from at most `low` to at least `high`."""
     wanted = max((high - low) / _TICKS, 1e-6)
     power = 10.0 ** math.floor(math.log10(wanted))

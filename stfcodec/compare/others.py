@@ -60,8 +60,10 @@ class OtherCodec:
     def encode(self, image: Image.Image, level: float) -> bytes:
         """The whole file, with the ICC profile in `image.info` and nothing else of it."""
         buffer = io.BytesIO()
+        bare = image.copy()
+        bare.info = {}  # of which Pillow writes more into some formats than is asked for
         profile = image.info.get("icc_profile")
-        image.save(buffer, self.format, icc_profile=profile, exif=b"", **self.options(level))
+        bare.save(buffer, self.format, icc_profile=profile, **self.options(level))
         return buffer.getvalue()
 
 

@@ -305,6 +305,10 @@
   /* ---- mouse and touch ---- */
 
   const pointers = new Map();
+  const fingers = () => {
+    const [a, b] = [...pointers.values()];
+    return { distance: Math.hypot(a.x - b.x, a.y - b.y), x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 };
+  };
   let spread = 0; // distance of two fingers
 
   handle.addEventListener("pointerdown", (event) => handle.setPointerCapture(event.pointerId));
@@ -316,7 +320,7 @@
     if (event.button) return;
     stage.setPointerCapture(event.pointerId);
     pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
-    spread = 0;
+    spread = pointers.size === 2 ? fingers().distance : 0;
   });
   stage.addEventListener("pointermove", (event) => {
     const before = pointers.get(event.pointerId);
@@ -324,10 +328,9 @@
     const now = { x: event.clientX, y: event.clientY };
     pointers.set(event.pointerId, now);
     if (pointers.size === 2) {
-      const [a, b] = [...pointers.values()];
-      const distance = Math.hypot(a.x - b.x, a.y - b.y);
+      const { distance, x, y } = fingers();
       const zoom = geometry().scale * devicePixelRatio;
-      if (spread) zoomTo((zoom * distance) / spread, (a.x + b.x) / 2, (a.y + b.y) / 2);
+      if (spread && distance) zoomTo((zoom * distance) / spread, x, y);
       spread = distance;
     } else if (canPan()) {
       pan(before.x - now.x, before.y - now.y);
