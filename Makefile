@@ -69,7 +69,7 @@ wheels: $(READY) ## Build dist/: a source archive, and from it a wheel for this 
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist dist/*-linux_x86_64.whl
 	rm dist/*-linux_x86_64.whl
 
-results: $(READY) ## Measure the embedded weights on Kodak (or FOLDER=); on Kodak, rewrite MANIFEST.json and README
+results: $(READY) ## Measure the embedded weights on Kodak (or FOLDER=); on Kodak, rewrite MANIFEST.json and docs/
 	$(BIN)/python -m benchmarks.results $(or $(FOLDER),$(KODAK)) $(if $(RUN),--adopt $(RUN))
 
 bench: $(READY) ## Measure our models and other codecs on Kodak (or FOLDER=); write docs/benchmarks/ (QUICK=1: .bench)

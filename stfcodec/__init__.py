@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from stfcodec.imageio import Picture
 
 __version__ = "0.5.0"
+"""The version of the package, as in "0.5.0"."""
 
 __all__ = [
     "BitAllocation",

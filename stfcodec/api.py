@@ -25,10 +25,13 @@ from stfcodec.rate_control import Target, encode_to_target
 from stfcodec.settings import EncodeSettings
 
 ImageSource = Picture | imageio.Source
-"""A path, a binary file object, the bytes of a picture file, a PIL image, an array or a Picture."""
+"""A picture: the path of a file (str or Path), a binary file object, which is read from its start
+where it can seek, the bytes of a picture file, a PIL image, a `Picture`, or a uint8 array of shape
+(H, W, 3) for RGB, (H, W, 4) for RGB and alpha or (H, W) for grey."""
 
 StreamSource = bytes | bytearray | memoryview | str | Path | BinaryIO
-"""The bytes of an .stf stream, the path of a file or a binary file object."""
+"""An .stf stream: its bytes, the path of a file (str or Path), or a binary file object, which is
+read from its start where it can seek."""
 
 
 def encode(
@@ -44,23 +47,26 @@ def encode(
     verify: bool = False,
     strip: bool = False,
 ) -> bytes:
-    """Codes a picture as an .stf stream.
+    """Code a picture as an .stf stream, and return the bytes of the file.
 
-    image: a path, a binary file object (read from its start where it can seek), the bytes of a
-    picture file, a PIL image, a uint8 array (H, W, 3), or a `Picture`.
-    model: a name from `list_models`. quality: 1 (smallest) to 6 (best); fractions for the
-    variable-rate models.
-    device: "auto", "cpu" or "cuda". weights: a file to use in place of the embedded one.
-    effort: 0 to 100 iterations of the refinement of the latents, see docs/effort.md.
-    target: a size or a PSNR to aim at, in place of `quality`.
-    limits: what is accepted of the picture. verify: decode the symbols again before returning.
-    strip: leave out ICC profile, EXIF, XMP and IPTC.
+    image: the picture to code, see `ImageSource`.
+    model: the name of a model, one of `list_models`.
+    quality: 1 (smallest file) to 6 (best picture). `wacnn-lite` and `stf-lite` take fractions
+    too, down to thousandths.
+    device: where the transforms run: "cpu", "cuda", or "auto", which is the CPU.
+    weights: the path of a weights file to use in place of the embedded or installed one.
+    effort: iterations of the refinement, 0 to 100: a better file for more time (docs/effort.md).
+    target: a size or a PSNR to aim at, in place of `quality`. Takes several encodes.
+    limits: the largest picture that is accepted.
+    verify: whether to decode the symbols of the stream before it is returned.
+    strip: whether to leave out ICC profile, EXIF, XMP and IPTC.
 
-    An alpha plane that is 255 everywhere is left out. Where alpha is 0, colours are not kept.
+    Transparency and metadata are kept. An alpha plane that is 255 everywhere is left out. Where
+    alpha is 0, colours are not kept. 16 bits a channel become 8.
 
-    Raises ImageError (the picture cannot be read, or is over a limit), UsageError (unknown model,
-    quality, device or effort), WeightsError (none for this model) and StfError (target out of
-    reach, or not verified).
+    Raises ImageError (no picture, one of an unsupported kind, or one over a limit), UsageError
+    (unknown model or device, quality or effort out of range), WeightsError (no weights for this
+    model and quality) and StfError (target out of reach, or not verified).
     """
     settings = EncodeSettings(
         model=model,
@@ -133,17 +139,23 @@ def decode(
     background: str | None = None,
     strip: bool = False,
 ) -> PIL.Image.Image:
-    """The picture in an .stf stream, as a PIL image.
+    """Decode an .stf stream to a PIL image of 8 bits a channel.
 
-    data: bytes, the path of a file, or a binary file object (read from its start where it can
-    seek). device, weights: as of `encode`. limits: what is accepted of the stream.
+    data: the stream to decode, see `StreamSource`.
+    device: where the transforms run: "cpu", "cuda", or "auto", which is the CPU.
+    weights: the path of a weights file to use in place of the one that the stream names.
+    limits: the largest stream and picture that are accepted.
     background: a colour to put a transparent picture on: a CSS name, #rgb or #rrggbb, in sRGB.
-    strip: leave out ICC profile, EXIF, XMP and IPTC.
+    strip: whether to leave out ICC profile, EXIF, XMP and IPTC.
 
-    The mode is L, LA, RGB or RGBA as the source had it, without A if it was opaque everywhere; ICC
-    profile, EXIF and XMP are in `.info`. Raises StreamError (not a stream, damaged, or over a
-    limit), WeightsError (the weights that the stream needs are not here) and UsageError (unknown
-    device or colour).
+    The mode is L, LA, RGB or RGBA, as the source had it, without A if it was opaque everywhere.
+    `image.info` has "icc_profile", "exif", "xmp" and "dpi" where the stream has them. Of these
+    Pillow's `save` writes the profile, into PNG and TIFF; the rest has to be passed to it, as in
+    `image.save(path, exif=image.info["exif"])`.
+
+    Raises StreamError (not a stream, damaged, or over a limit), WeightsError (the weights that the
+    stream needs are not here), UsageError (unknown device or colour) and StfError (a file that
+    cannot be read).
     """
     picture = decode_picture(
         data,
@@ -165,7 +177,10 @@ def decode_picture(
     background: str | None = None,
     strip: bool = False,
 ) -> Picture:
-    """As `decode`, with the picture's planes and metadata apart, and notes on what was changed."""
+    """Decode an .stf stream to a `Picture`, whose planes and metadata are apart.
+
+    Arguments and errors are those of `decode`.
+    """
     if background is not None:
         imageio.parse_colour(background)  # refused before the work of decoding
     stream = container.read(_bytes(data, limits), limits)
@@ -183,9 +198,9 @@ def bit_allocation(
     weights: str | Path | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> BitAllocation:
-    """Where in the picture the bits of an .stf stream go.
+    """Say where in the picture the bits of an .stf stream go. Decodes the symbols, but no pixels.
 
-    Arguments and errors are as of `decode`.
+    Arguments and errors are those of `decode`.
     """
     content = _bytes(data, limits)
     stream = container.read(content, limits)
@@ -194,15 +209,25 @@ def bit_allocation(
 
 
 def info(data: StreamSource) -> StreamInfo:
-    """What an .stf stream says about itself; needs no weights. Raises StreamError."""
+    """Return what an .stf stream says about itself, after checking that it is intact.
+
+    data: the stream, see `StreamSource`.
+
+    Needs no weights. Raises StreamError (not a stream, or damaged) and StfError (a file that cannot
+    be read).
+    """
     return container.inspect(_bytes(data, DEFAULT_LIMITS))
 
 
 def build_model(name: str) -> nn.Module:
-    """The architecture of a registered model with initial weights, ready to train.
+    """Build a model with initial weights, ready to train.
 
-    `forward(x, quality=6.0)` takes (B, 3, H, W) in 0…1, sides multiples of 64, and returns
-    {"x_hat": (B, 3, H, W), "likelihoods": {"y": …, "z": …}}. Raises UsageError.
+    name: the name of a model, one of `list_models`.
+
+    The model is a `torch.nn.Module`. `model(x, quality=6.0)` takes pictures x, float (B, 3, H, W)
+    in 0…1, whose sides are multiples of 64. It returns a dictionary: "x_hat" is the decoded
+    pictures, (B, 3, H, W), "likelihoods" a dictionary with the probabilities of "y" and of "z". The
+    bits that coding would take are the sum of their −log2. Raises UsageError for an unknown name.
     """
     return build(registry.by_name(name))
 
@@ -213,10 +238,14 @@ def load_model(
     weights: str | Path | None = None,
     quality: float = DEFAULT_QUALITY,
 ) -> nn.Module:
-    """A registered model with weights, in evaluation mode on the CPU.
+    """Build a model with its trained weights, in evaluation mode on the CPU.
 
-    weights: a file; None takes the embedded or installed one (for models with one file per
-    quality, that of `quality`). Raises UsageError and WeightsError.
+    name: the name of a model, one of `list_models`.
+    weights: the path of a weights file; None takes the embedded or installed one.
+    quality: 1 to 6. It chooses the weights of `wacnn` and `stf`, which have a file for each.
+
+    The model is called as that of `build_model`. Raises UsageError (unknown name, or no such
+    quality) and WeightsError (weights missing or damaged).
     """
     model = registry.by_name(name)
     path = _path(weights) or locate.find(model, registry.check_quality(quality, model))
@@ -224,7 +253,7 @@ def load_model(
 
 
 def list_models() -> list[ModelInfo]:
-    """Every registered model."""
+    """Return every model, whether its weights are here or not."""
     return list(registry.MODELS)
 
 

@@ -15,22 +15,23 @@ _Z_SPAN = DOWNSAMPLING_Z // DOWNSAMPLING_Y
 
 @dataclass(frozen=True, eq=False)
 class BitAllocation:
-    """Bits of one stream at each latent position, as its CDF tables count them.
+    """Bits of one stream at each latent position: what `bit_allocation` returns.
 
-    A position of y stands for 16×16 pixels, a position of z for 64×64. Positions cover the picture
-    as it is coded, padded to multiples of 64 pixels.
+    A position of the latents y stands for 16×16 pixels, a position of the hyper-latents z for
+    64×64. Positions cover the picture as it is coded, padded to multiples of 64 pixels: h is the
+    padded height divided by 16, w the padded width divided by 16.
     """
 
     y: np.ndarray
-    """float32 (h, w), summed over channels."""
+    """Bits of y, float32 (h, w)."""
     z: np.ndarray
-    """float32 (h/4, w/4), summed over channels."""
+    """Bits of z, float32 (h/4, w/4)."""
     info: StreamInfo
     """What the stream says about itself."""
 
     @property
     def positions(self) -> np.ndarray:
-        """Bits of y and z at each position of y, (h, w)."""
+        """Bits of y and z at each position of y, float32 (h, w)."""
         return per_position(self.y, self.z)
 
     @property
@@ -44,7 +45,7 @@ class BitAllocation:
         return share_of_top_tenth(self.positions, self.positions)
 
     def to_json(self) -> dict[str, Any]:
-        """The numbers as plain values for json.dumps, bits rounded to hundredths."""
+        """Return the numbers as plain values for json.dumps, bits rounded to hundredths."""
         info = self.info
         return {
             "quality": info.quality,

@@ -13,9 +13,9 @@ MAX_METADATA = 16 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """What a reader accepts of one picture or stream.
+    """The largest picture or stream that is accepted, such as `Limits(pixels=10_000_000)`.
 
-    An input whose header states more is refused before memory is allocated for it; an input that
+    An input whose header states more is refused before memory is allocated for it. An input that
     turns out to hold more is refused at that point. Raises UsageError for a limit that is not a
     positive integer.
     """
@@ -24,7 +24,7 @@ class Limits:
     """Width times height after padding to multiples of 64, as the picture is coded. 134 megapixels
     take about 6 GiB to encode and 3 GiB to decode."""
     bytes: int = 1 << 30
-    """Size of an input file."""
+    """Bytes of an input file."""
     metadata: int = MAX_METADATA
     """Bytes of one ICC, EXIF, XMP or IPTC block, uncompressed."""
 
@@ -35,7 +35,7 @@ class Limits:
                 raise UsageError(f"limit {name} is {value!r}, must be a positive whole number")
 
     def refuses(self, width: int, height: int) -> str | None:
-        """Why a picture of this size in pixels is refused; None where it is accepted."""
+        """Say why a picture of this size in pixels is refused; None where it is accepted."""
         pixels = padded(width) * padded(height)
         if pixels <= self.pixels:
             return None

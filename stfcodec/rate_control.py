@@ -32,15 +32,18 @@ _FINEST = 2
 
 @dataclass(frozen=True)
 class Target:
-    """A size or a PSNR to aim at.
+    """A size or a PSNR to aim at, such as `Target("size", 50_000)`.
 
-    size: at most so many bytes of the whole file. bpp: at most so many bits per pixel of the whole
-    file. psnr: at least so many dB, over the colours of the decoded picture. Raises UsageError for
-    another kind, and for a value that is not a positive finite number.
+    Of the files within a size, the one with the best quality is made; of the files that reach a
+    PSNR, the smallest. Raises UsageError for another kind, and for a value that is not a positive
+    finite number.
     """
 
     kind: Literal["size", "bpp", "psnr"]
+    """size: at most so many bytes of the whole file. bpp: at most so many bits per pixel of the
+    whole file. psnr: at least so many dB, over the colours of the decoded picture."""
     value: float
+    """Bytes, bits per pixel, or dB."""
 
     def __post_init__(self) -> None:
         if self.kind not in _TOLERANCES:

@@ -199,7 +199,7 @@ def test_precisions_decode_alike(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("STFCODEC_PRECISION", precision)
         decoded.append(np.asarray(stfcodec.decode(data)).astype(int))
     difference = np.abs(decoded[0] - decoded[1])
-    assert difference.max() <= 2  # as the README says
+    assert difference.max() <= 2  # docs/faq.md has the numbers of whole pictures
     assert (difference > 1).mean() < 1e-4
     monkeypatch.setenv("STFCODEC_PRECISION", "float16")
     with pytest.raises(stfcodec.UsageError, match="choose auto, float32 or bfloat16"):

@@ -157,7 +157,8 @@ def test_results_on_other_pictures_change_no_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.fromarray(photographs.crop((64, 64))).save(tmp_path / "a.png")
-    monkeypatch.setattr(results, "_PAGES", (tmp_path / "no page",))
+    monkeypatch.setattr(results, "_RESULTS_PAGE", tmp_path / "no page")
+    monkeypatch.setattr(results, "_RUNS_PAGE", tmp_path / "no page")
     kept = locate.embedded_folder() / "MANIFEST.json"
     before = kept.read_bytes()
     done = CliRunner().invoke(results.main, [str(tmp_path)], catch_exceptions=False)

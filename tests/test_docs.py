@@ -20,6 +20,7 @@ from stfcodec.cli.main import COMMANDS, cli
 ROOT = Path(__file__).resolve().parents[1]
 IGNORED = {"runs", "build", "dist"}
 FOLDERS = ("stfcodec", "benchmarks", "tests", "docs")
+README, INDEX = "README.md", "docs/index.md"
 
 
 def files(pattern: str) -> list[Path]:
@@ -89,9 +90,24 @@ def test_links_resolve(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{target.name} has no #{anchor}"
 
 
-def test_the_readme_lists_every_page() -> None:
-    listed = {target for target, _ in links(ROOT / "README.md")}
-    assert set(PAGES) - listed <= {ROOT / "README.md"}
+def test_the_map_leads_to_every_page() -> None:
+    """A page of a data set is in the table of docs/benchmarks.md, every other page on the map."""
+    readme, index, data_sets = (ROOT / name for name in (README, INDEX, "docs/benchmarks.md"))
+    assert index in {target for target, _ in links(readme)}
+    on_map = {target for target, _ in links(index)}
+    measured = {target for target, _ in links(data_sets)}
+    for page in set(PAGES) - on_map - {readme, index}:
+        assert page.parent == ROOT / "docs" / "benchmarks", page
+        assert page in measured, page
+
+
+def test_the_map_says_something_of_each_page() -> None:
+    rows = re.findall(r"^\| \[.+?\]\((\S+)\) \| (.+) \|$", (ROOT / INDEX).read_text("utf-8"), re.M)
+    assert len(rows) == len({target for target, _ in rows}) == len(set(links(ROOT / INDEX)))
+
+
+def test_the_readme_is_one_screen() -> None:
+    assert len((ROOT / README).read_text("utf-8").splitlines()) <= 60
 
 
 @each(CURRENT)
@@ -186,7 +202,7 @@ def test_pages_named_in_the_code_exist() -> None:
 def test_the_checks_see_something() -> None:
     """The checks above would pass on pages that they cannot read."""
     assert len(PAGES) > 8
-    assert {"models", "results"} <= anchors(ROOT / "README.md") | anchors(ROOT / "docs/training.md")
+    assert {"use", "results"} <= anchors(ROOT / README) | anchors(ROOT / "docs/training.md")
     assert any(anchor for page in PAGES for _, anchor in links(page))
     code = [piece for page in PAGES for piece in split(page)[1]]
     for word in ("python -m benchmarks.", "make results", "stfcodec train", "tests/test_exact.py"):

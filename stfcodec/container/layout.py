@@ -80,29 +80,47 @@ class ChunkInfo:
     """One chunk of a stream."""
 
     type: str
-    length: int  # bytes of payload
-    crc: int  # CRC-32 of type and payload, uint32
+    """Four letters, such as "DATA"."""
+    length: int
+    """Bytes of payload."""
+    crc: int
+    """CRC-32 of type and payload, uint32."""
 
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """What can be said of a stream without decoding it."""
+    """What can be said of a stream without decoding it: what `info` returns."""
 
     version: int
+    """Of the format."""
     width: int
+    """Pixels."""
     height: int
+    """Pixels."""
     channels: int
+    """1 for grey, 3 for RGB; alpha does not count."""
     bit_depth: int
+    """Bits a channel, always 8."""
     model_id: int
-    fingerprint: str  # 8 hex digits
+    """The `ModelInfo.id` of the model that it was coded with."""
+    fingerprint: str
+    """Of the weights that it was coded with, 8 hex digits."""
     quality: float
+    """1…6, a whole number of thousandths."""
     z_bytes: int
+    """Bytes of the hyper-latents."""
     y_bytes: int
-    overhead_bytes: int  # all that is neither z nor y, metadata and alpha included
+    """Bytes of the latents."""
+    overhead_bytes: int
+    """All bytes that are neither z nor y, metadata and alpha included."""
     total_bytes: int
-    bpp: float  # total bits per pixel
+    """Bytes of the whole file."""
+    bpp: float
+    """Bits per pixel of the whole file."""
     has_alpha: bool
+    """Whether there is an alpha plane."""
     chunks: tuple[ChunkInfo, ...]
+    """Type, length and CRC of each chunk (docs/format.md)."""
 
     def to_json(self) -> dict[str, Any]:
         """The same fields as plain values for json.dumps; CRCs as 8 hex digits."""

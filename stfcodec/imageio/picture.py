@@ -14,23 +14,26 @@ from stfcodec.imageio.metadata.resolution import INCH, NO_UNIT
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A still picture, upright."""
+    """A still picture, upright: what `decode_picture` returns, and what `encode` takes.
+
+    A picture of your own needs `pixels` alone: `Picture(pixels)`.
+    """
 
     pixels: np.ndarray
     """uint8 (H, W, 3), RGB."""
     gray: bool = False
-    """The file was grey, and the three planes are equal."""
+    """Whether the file was grey. The three planes of such a picture are equal before coding."""
     alpha: np.ndarray | None = None
-    """uint8 (H, W), 0 is transparent."""
+    """uint8 (H, W), from 0, transparent, to 255, opaque; None for an opaque picture."""
     icc: bytes | None = None
     """ICC profile; None stands for sRGB."""
     exif: bytes | None = None
     """EXIF block. It begins with its TIFF header and has no orientation. Its resolution is the
     picture's."""
     xmp: bytes | None = None
-    """XMP packet."""
+    """XMP packet, UTF-8."""
     notes: tuple[str, ...] = ()
-    """One line for each thing that reading changed or left out."""
+    """One line for each thing that reading a file changed or left out."""
     iptc: bytes | None = None
     """IPTC record."""
 

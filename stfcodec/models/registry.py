@@ -107,16 +107,21 @@ class LiteWidths:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """One entry of the registry."""
+    """A model, as `list_models` returns it."""
 
     name: str
+    """As `encode` takes it, such as "wacnn-lite"."""
     id: int
+    """As streams store it."""
     family: Literal["wacnn", "stf"]
+    """The kind of blocks: convolutions with window attention (WACNN), or Swin blocks (STF)."""
     widths: WacnnWidths | StfWidths | LiteWidths
+    """Channels and depths of the network."""
     variable_rate: bool
     """True: one weights file serves every quality, fractions included, by factors per channel.
     False: each whole quality has a weights file of its own."""
     parameters: int
+    """How many numbers training finds."""
 
 
 _CONTEXT = (224, 176, 128, 64)
