@@ -312,6 +312,17 @@ def test_the_summary_counts_warnings_and_files_left_out() -> None:
     )
 
 
+def test_the_summary_says_what_is_left_of_pictures() -> None:
+    job = Job(Path("a.png"), Path("a.stf"))
+    reports = [Report(single=False, encodes=encodes) for encodes in (True, False)]
+    for report in reports:
+        report.add(Result(job, stream_info(20), input_bytes=1000))
+        report.add(Result(job, stream_info(20), input_bytes=600))
+        report.add(Result(job))
+    assert reports[0].summary.endswith(" bpp, 2.5 % of the source)")
+    assert reports[1].summary.endswith(" bpp)")
+
+
 def test_debugging_keeps_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STFCODEC_DEBUG", "1")
     try:
@@ -333,10 +344,11 @@ def test_records_for_json(tmp_path: Path) -> None:
     assert Result(job).to_json() == {"input": "-", "output": job.output_name, "skipped": True}
     failed = Result(job, failure=explain(ImageError("not an image"))).to_json()
     assert (failed["error"], failed["exit_code"]) == ("not an image", 3)
-    coded = Result(job, stream_info(20), seconds=0.5).to_json()
+    coded = Result(job, stream_info(20), input_bytes=400, seconds=0.5).to_json()
     assert coded == {
         "input": "-",
         "output": job.output_name,
+        "input_bytes": 400,
         "bytes": 20,
         "bpp": 1.0,
         "width": 10,

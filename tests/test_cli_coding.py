@@ -269,7 +269,7 @@ def test_a_bad_file_fails_the_run_but_not_the_rest(
 def test_records(stf: Command, picture: Path) -> None:
     (record,) = stf("encode", picture, "--json").records
     size = picture.with_suffix(".stf").stat().st_size
-    assert record["bytes"] == size
+    assert (record["bytes"], record["input_bytes"]) == (size, picture.stat().st_size)
     assert record["bpp"] == pytest.approx(8 * size / (WIDTH * HEIGHT))
     assert (record["width"], record["height"]) == (WIDTH, HEIGHT)
     assert record["output"] == str(picture.with_suffix(".stf"))
@@ -279,6 +279,7 @@ def test_records(stf: Command, picture: Path) -> None:
         **record,
         "input": record["output"],
         "output": record["input"],
+        "input_bytes": size,
         "seconds": 0,
     }
 

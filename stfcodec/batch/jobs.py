@@ -55,6 +55,7 @@ class Result:
 
     job: Job
     info: StreamInfo | None = None
+    input_bytes: int = 0
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     failure: Failure | None = None
@@ -69,6 +70,7 @@ class Result:
         else:
             info = self.info
             record |= {
+                "input_bytes": self.input_bytes,
                 "bytes": info.total_bytes,
                 "bpp": info.bpp,
                 "width": info.width,
@@ -84,16 +86,19 @@ class Result:
 class Report:
     """Counts over a run, and the exit code that sums it up.
 
-    single: the user named one file. left_out: files in folders that were not taken.
+    single: the user named one file. encodes: inputs are pictures, whose bytes are compared to those
+    of the streams. left_out: files in folders that were not taken.
     """
 
     single: bool
+    encodes: bool = False
     left_out: int = 0
     coded: int = 0
     skipped: int = 0
     warnings: int = 0
     pixels: int = 0
     bytes: int = 0
+    input_bytes: int = 0
     failures: list[Failure] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
 
@@ -107,6 +112,7 @@ class Report:
             self.coded += 1
             self.pixels += result.info.width * result.info.height
             self.bytes += result.info.total_bytes
+            self.input_bytes += result.input_bytes
 
     @property
     def exit_code(self) -> int:
@@ -130,7 +136,15 @@ class Report:
             text += f", {self.warnings} warning" + "s" * (self.warnings > 1)
         if self.left_out:
             text += f", {self.left_out} other file" + "s" * (self.left_out > 1) + " left out"
-        return f"{text} ({self.speed})" if self.speed else text
+        if not self.coded:
+            return text
+        return f"{text} ({self.speed}{self.share(self.bytes, self.input_bytes)})"
+
+    def share(self, stream_bytes: int, picture_bytes: int) -> str:
+        """What share of the bytes of pictures streams have, after a comma; empty in decoding."""
+        if not (self.encodes and picture_bytes):
+            return ""
+        return f", {stream_bytes / picture_bytes:.1%} of the source".replace("%", " %")
 
 
 _MEMORY_SIGNS = (

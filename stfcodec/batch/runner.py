@@ -39,7 +39,7 @@ def run(
     """
     task.prepare()
     upcoming = iter(jobs)
-    reading: deque[tuple[Job, _Call[Any]]] = deque()
+    reading: deque[tuple[Job, _Call[tuple[Any, int]]]] = deque()
     saver = _Saver(task, existing)
     saving: _Call[Result] | None = None
     try:
@@ -90,26 +90,29 @@ class _Call(Thread, Generic[T]):
         return self._value.pop()
 
 
-def _load(task: Task, job: Job, existing: Existing) -> Any:
-    """Read one input. Raises OutputExistsError if its output exists and is kept."""
+def _load(task: Task, job: Job, existing: Existing) -> tuple[Any, int]:
+    """Read one input: what the task codes of it, and its bytes' number.
+
+    Raises OutputExistsError if its output exists and is kept.
+    """
     if job.output is not None:
         files.check_output(job.output, overwrite=existing == "replace")
     if job.source is None:
         data = files.read_standard_input(task.limits.bytes, task.check)
     else:
         data = files.read_bytes(job.source, task.limits.bytes, task.check)
-    return task.unpack(data)
+    return task.unpack(data), len(data)
 
 
-def _code(task: Task, call: _Call[Any], existing: Existing) -> Coded | Failure | None:
+def _code(task: Task, call: _Call[tuple[Any, int]], existing: Existing) -> Coded | Failure | None:
     """Code what a call of `_load` gives. None stands for a job that is skipped."""
     try:
-        item = call.result()
+        item, input_bytes = call.result()
         start = time.perf_counter()
         coded = task.code(item)
     except Exception as error:
         return _failure(error, existing)
-    return replace(coded, seconds=time.perf_counter() - start)
+    return replace(coded, input_bytes=input_bytes, seconds=time.perf_counter() - start)
 
 
 def _failure(error: Exception, existing: Existing) -> Failure | None:
@@ -139,7 +142,7 @@ class _Saver:
                 self._write(job.output, data, job.source)
         except Exception as error:
             return Result(job, failure=_failure(error, self._existing))
-        return Result(job, coded.info, coded.seconds, coded.notes + notes)
+        return Result(job, coded.info, coded.input_bytes, coded.seconds, coded.notes + notes)
 
     def _write(self, output: Path, data: bytes, source: Path | None) -> None:
         if files.is_open_file(output):

@@ -23,6 +23,7 @@ class Coded:
     content: Any
     info: StreamInfo
     notes: tuple[str, ...] = ()
+    input_bytes: int = 0
     seconds: float = 0.0
 
 

@@ -95,11 +95,12 @@ def run(
     threads: int | None,
     as_json: bool,
     quiet: bool,
+    encodes: bool = False,
     note: str | None = None,
 ) -> int:
     """Run `task` over the planned jobs, show results as they come, and return the exit code.
 
-    note: printed at the end if anything was coded.
+    encodes: inputs are pictures. note: printed at the end if anything was coded.
     """
     if force and skip_existing:
         raise UsageError("--force and --skip-existing contradict each other; give one")
@@ -108,7 +109,7 @@ def run(
         messages.warn(str(path), text)
     prepare(threads)
     existing: batch.Existing = "replace" if force else "skip" if skip_existing else "refuse"
-    report = batch.Report(plan.single, plan.left_out, warnings=len(plan.warnings))
+    report = batch.Report(plan.single, encodes, plan.left_out, warnings=len(plan.warnings))
     total = len(plan.refused) + len(plan.jobs)
     with (
         Progress(report, total, as_json=as_json, quiet=quiet) as progress,

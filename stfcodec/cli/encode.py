@@ -53,4 +53,4 @@ def command(
         note = f"preview weights: files may need stfcodec {__version__} to be decoded"
     with native_stderr.collector() as native:
         task = batch.Encode(settings, native.collect)
-        return coding.run(plan, task, note=note, **running)
+        return coding.run(plan, task, encodes=True, note=note, **running)

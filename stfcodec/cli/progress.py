@@ -68,15 +68,15 @@ class Progress:
             for note in result.notes:
                 messages.warn(result.job.input_name, note)
             if self.report.single and not self.as_json:
-                messages.say(printable(_describe(result)))
+                messages.say(printable(self._describe(result)))
 
-
-def _describe(result: Result) -> str:
-    line = f"{result.job.input_name} -> {result.job.output_name}"
-    info = result.info
-    if info is None:
-        return f"{line}: skipped, exists already"
-    return (
-        f"{line}: {info.width}x{info.height}, {info.total_bytes} bytes, {info.bpp:.3f} bpp, "
-        f"{result.seconds:.2f} s"
-    )
+    def _describe(self, result: Result) -> str:
+        line = f"{result.job.input_name} -> {result.job.output_name}"
+        info = result.info
+        if info is None:
+            return f"{line}: skipped, exists already"
+        share = self.report.share(info.total_bytes, result.input_bytes)
+        return (
+            f"{line}: {info.width}x{info.height}, {info.total_bytes} bytes{share}, "
+            f"{info.bpp:.3f} bpp, {result.seconds:.2f} s"
+        )
