@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import stfcodec
-from benchmarks.coders import AVIF
 from benchmarks.options import NEW_PATH, model_option, picture_argument, qualities_option
+from stfcodec.compare import others
 from stfcodec.metrics import psnr
 
 _GAP, _LABEL_HEIGHT = 8, 20
@@ -30,20 +30,21 @@ def main(
 ) -> None:
     """Code PICTURE at each quality and write source, model and AVIF side by side to OUT.
 
-    Each quality is a row. bpp and PSNR are of the whole picture. AVIF (Pillow, 4:4:4, speed 6) has
-    the highest quality whose file is no larger than the model's.
+    Each quality is a row. bpp and PSNR are of the whole picture. AVIF's file has about the size of
+    the model's.
     """
     source = Image.open(picture).convert("RGB")
+    matcher = others.SizeMatcher(others.AVIF, source)
     left, top, width, height = crop or (0, 0, *source.size)
     row_height = height + _LABEL_HEIGHT + _GAP
     sheet = Image.new("RGB", (3 * (width + _GAP) - _GAP, len(qualities) * row_height), "white")
     for row, quality in enumerate(qualities):
         data = stfcodec.encode(source, model=model, quality=quality)
-        avif = _avif_up_to(source, len(data))
+        _, avif = matcher.match(len(data))
         cells = [
             ("source", source),
             (_label(f"{model} q{quality:g}", source, data), stfcodec.decode(data).convert("RGB")),
-            (_label("AVIF", source, avif), Image.fromarray(AVIF.decode(avif))),
+            (_label("AVIF", source, avif), Image.fromarray(others.decode(avif))),
         ]
         for column, (label, image) in enumerate(cells):
             if image is not source:
@@ -57,20 +58,6 @@ def main(
 
 def _label(name: str, source: Image.Image, data: bytes) -> str:
     return f"{name}  {8 * len(data) / (source.width * source.height):.3f} bpp"
-
-
-def _avif_up_to(image: Image.Image, size: int) -> bytes:
-    """The AVIF of the highest quality whose file has at most `size` bytes, or else the smallest."""
-    array = np.asarray(image)
-    low, high, best = 0, 100, AVIF.encode(array, 0)
-    while low < high:
-        middle = (low + high + 1) // 2
-        data = AVIF.encode(array, middle)
-        if len(data) <= size:
-            low, best = middle, data
-        else:
-            high = middle - 1
-    return best
 
 
 if __name__ == "__main__":

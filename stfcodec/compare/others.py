@@ -104,41 +104,40 @@ def _describe_avif(level: float) -> str:
     return "quality {quality}, sharpness {advanced[sharpness]}".format(**options)
 
 
-CODECS = (
-    OtherCodec(
-        name="JPEG",
-        settings="libjpeg-turbo, 4:2:0, optimised and progressive, scaled standard tables",
-        format="JPEG",
-        feature="jpg",
-        mime="image/jpeg",
-        levels=(-3.0, 3.0),
-        steps=(0.1, 0.002),
-        options=_jpeg_options,
-        describe=lambda level: f"tables × {math.exp(-level):.3g}",
-    ),
-    OtherCodec(
-        name="WebP",
-        settings="libwebp, method 6",
-        format="WEBP",
-        feature="webp",
-        mime="image/webp",
-        levels=(0.0, 98.0),
-        steps=(1.0, 0.05),
-        options=_webp_options,
-        describe=lambda level: f"quality {level:g}",
-    ),
-    OtherCodec(
-        name="AVIF",
-        settings="libavif and libaom, 4:4:4, speed 6",
-        format="AVIF",
-        feature="avif",
-        mime="image/avif",
-        levels=(0.0, 94.0),
-        steps=(1.0, 1 / _SHARPNESS),
-        options=_avif_options,
-        describe=_describe_avif,
-    ),
+JPEG = OtherCodec(
+    name="JPEG",
+    settings="libjpeg-turbo, 4:2:0, optimised and progressive, scaled standard tables",
+    format="JPEG",
+    feature="jpg",
+    mime="image/jpeg",
+    levels=(-3.0, 3.0),
+    steps=(0.1, 0.002),
+    options=_jpeg_options,
+    describe=lambda level: f"tables × {math.exp(-level):.3g}",
 )
+WEBP = OtherCodec(
+    name="WebP",
+    settings="libwebp, method 6",
+    format="WEBP",
+    feature="webp",
+    mime="image/webp",
+    levels=(0.0, 98.0),
+    steps=(1.0, 0.05),
+    options=_webp_options,
+    describe=lambda level: f"quality {level:g}",
+)
+AVIF = OtherCodec(
+    name="AVIF",
+    settings="libavif and libaom, 4:4:4, speed 6",
+    format="AVIF",
+    feature="avif",
+    mime="image/avif",
+    levels=(0.0, 94.0),
+    steps=(1.0, 1 / _SHARPNESS),
+    options=_avif_options,
+    describe=_describe_avif,
+)
+CODECS = (JPEG, WEBP, AVIF)
 
 
 def available() -> tuple[list[OtherCodec], list[OtherCodec]]:
