@@ -49,7 +49,7 @@ quality_option = click.option(
     "-q",
     "--quality",
     type=float,
-    default=registry.DEFAULT_QUALITY,
+    default=3.0,
     show_default=True,
     help=f"Quality, {_QUALITY_RANGE}.",
 )

@@ -104,7 +104,7 @@ def test_quality_and_lambda_set_the_rate(stf: Command, picture: Path) -> None:
         (record,) = stf("encode", picture, "-f", "--json", *arguments).records
         return record["quality"]
 
-    assert quality() == 3
+    assert quality() == 5
     assert quality("-q", 2.25) == 2.25
     assert quality("--lambda", 0.0483) == 6
 

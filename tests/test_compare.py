@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -272,6 +273,20 @@ def test_command_with_json(stf: Command, monkeypatch: pytest.MonkeyPatch) -> Non
     assert [r["codec"] for r in point["results"]][:2] == ["stf-lite", "wacnn-lite"]
     assert point["results"][0]["settings"] == "-q 2" and point["results"][0]["matched"] is True
     assert json.dumps(record)
+
+
+def test_metrics_without_their_packages(
+    stf: Command, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pytorch_msssim", "ssimulacra2"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr("stfcodec.compare.measure.find_spec", lambda name: None)
+    found = compared(photographs.crop((240, 256)), replace(BOTH, qualities=(3.0,)))
+    assert {(r.scores.ms_ssim, r.scores.ssimulacra2) for r in found.points[0].results} == {
+        (None, None)
+    }
+    done = stf("compare", picture, "-q", "3", "--json")
+    assert "pip install pytorch-msssim ssimulacra2\n" in done.err
 
 
 def test_one_bad_picture_stops_no_other(stf: Command, picture: Path, tmp_path: Path) -> None:

@@ -107,6 +107,9 @@ def command(
             if not quiet:
                 for note in comparison.notes:
                     messages.warn(job.input_name, note)
+    missing = measure.missing_packages()
+    if missing and found and not quiet:
+        messages.note(f"more is measured after: pip install {' '.join(missing)}")
     if found:
         _report(found, jobs, as_json, quiet, force)
     if not failures:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -26,6 +27,7 @@ from stfcodec.models import registry
 from stfcodec.rate_control import Target
 from stfcodec.settings import EncodeSettings
 
+_PACKAGES = ("pytorch-msssim", "ssimulacra2")
 _WARM_UP_SIDE = 64
 """Pixels of what every model codes before anything is timed."""
 _WEBP_MAX_SIDE = 16383
@@ -77,6 +79,11 @@ def warm_up(options: Options) -> None:
         for quality in options.qualities:
             data = api.encode_with(pixels, options.settings(model, quality))
             api.decode_picture(data, **options.decoding)
+
+
+def missing_packages() -> list[str]:
+    """The packages, by their names for pip, without which a metric is not measured."""
+    return [name for name in _PACKAGES if find_spec(name.replace("-", "_")) is None]
 
 
 def steps(options: Options) -> int:

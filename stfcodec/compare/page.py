@@ -16,6 +16,7 @@ from stfcodec import __version__, heatmap, machine
 from stfcodec.compare import charts, others, summary
 from stfcodec.compare.results import Comparison, ImageFile, Point
 from stfcodec.geometry import DOWNSAMPLING_Y
+from stfcodec.models import registry
 
 
 def render(comparisons: Sequence[Comparison]) -> str:
@@ -44,7 +45,14 @@ def render(comparisons: Sequence[Comparison]) -> str:
         style=_file("style.css"),
         script=_file("viewer.js"),
         position=DOWNSAMPLING_Y,
+        start=_start(comparisons[0]),
     )
+
+
+def _start(comparison: Comparison) -> int:
+    """The operating point that is shown first: the one that is nearest to encode's default."""
+    away = [abs(point.quality - registry.DEFAULT_QUALITY) for point in comparison.points]
+    return away.index(min(away))
 
 
 def _file(name: str) -> str:

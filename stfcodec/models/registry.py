@@ -19,7 +19,8 @@ LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483)
 MIN_QUALITY, MAX_QUALITY = 1.0, float(len(LAMBDAS))
 WHOLE_QUALITIES = tuple(range(1, len(LAMBDAS) + 1))
 DEFAULT_MODEL = "wacnn-lite"
-DEFAULT_QUALITY = 3.0
+DEFAULT_QUALITY = 5.0
+"""Comes nearest to what a user of cwebp, who gives no quality, gets (benchmarks/defaults.py)."""
 MAX_EFFORT = 100
 DEVICES = ("auto", "cpu", "cuda")
 """Where the transforms may run."""

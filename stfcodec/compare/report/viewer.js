@@ -375,8 +375,8 @@
     state.divider = clamp(state.divider, 0, 1);
   }
 
-  const middle = Math.floor((picture().points.length - 1) / 2);
-  Object.assign(state, { point: middle, right: point().results[0].codec });
+  Object.assign(state, { point: Number(stage.dataset.start) });
+  Object.assign(state, { right: point().results[0].codec });
   recall();
   window.addEventListener("hashchange", () => { recall(); build(); });
   $("gallery").hidden = true;
