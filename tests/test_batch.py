@@ -7,6 +7,7 @@ import os
 import stat
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -305,10 +306,10 @@ def test_a_lack_of_memory_is_not_taken_for_damage() -> None:
 
 def test_the_summary_counts_warnings_and_files_left_out() -> None:
     job = Job(Path("a.png"), Path("a.stf"))
-    report = Report(single=False, left_out=1)
+    report = Report(single=False, left_out=Counter({".txt": 2, "hidden": 1}))
     report.add(Result(job, stream_info(20), notes=("one", "two")))
     assert report.summary.startswith(
-        "1 coded, 0 skipped, 0 failed, 2 warnings, 1 other file left out ("
+        "1 coded, 0 skipped, 0 failed, 2 warnings, 3 other files left out: 2 .txt, 1 hidden ("
     )
 
 

@@ -199,3 +199,15 @@ def test_an_output_is_not_another_input_either(tmp_path: Path) -> None:
 
 def test_the_folder_of_an_output_file_must_exist(stf: Command, picture: Path) -> None:
     one_error(stf("encode", picture, "-o", picture.parent / "no" / "a.stf"), 2, "does not exist")
+
+
+def test_an_output_without_o_is_recognised(stf: Command, picture: Path, coded: Path) -> None:
+    """As cwebp and avifenc order them. Nothing is coded."""
+    output = picture.with_name("new.stf")
+    one_error(stf("encode", picture, output), 2, f"if it is the output, give -o {output}")
+    assert not output.exists() and not picture.with_suffix(".stf").exists()
+    one_error(stf("decode", coded, "new.png"), 2, "give -o new.png")
+
+
+def test_a_stream_is_not_coded_again(stf: Command, coded: Path) -> None:
+    one_error(stf("encode", coded, "-o", "-"), 3, "is coded already", "stfcodec decode")

@@ -6,6 +6,7 @@ import errno
 import os
 import time
 import traceback
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -82,17 +83,21 @@ class Result:
         return record
 
 
+_KINDS = 5
+"""Most kinds of files left out that a summary names."""
+
+
 @dataclass
 class Report:
     """Counts over a run, and the exit code that sums it up.
 
     single: the user named one file. encodes: inputs are pictures, whose bytes are compared to those
-    of the streams. left_out: files in folders that were not taken.
+    of the streams. left_out: how many files in folders were not taken, by kind.
     """
 
     single: bool
     encodes: bool = False
-    left_out: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
     coded: int = 0
     skipped: int = 0
     warnings: int = 0
@@ -134,8 +139,11 @@ class Report:
         text = f"{self.coded} coded, {self.skipped} skipped, {len(self.failures)} failed"
         if self.warnings:
             text += f", {self.warnings} warning" + "s" * (self.warnings > 1)
-        if self.left_out:
-            text += f", {self.left_out} other file" + "s" * (self.left_out > 1) + " left out"
+        if count := self.left_out.total():
+            kinds = [f"{n} {kind}" for kind, n in self.left_out.most_common(_KINDS)]
+            more = ["…"] * (len(self.left_out) > _KINDS)
+            text += f", {count} other file" + "s" * (count > 1)
+            text += f" left out: {', '.join(kinds + more)}"
         if not self.coded:
             return text
         return f"{text} ({self.speed}{self.share(self.bytes, self.input_bytes)})"

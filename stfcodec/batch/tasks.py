@@ -73,7 +73,11 @@ class Encode:
         api.encoding_codec(self.settings)
 
     def check(self, head: bytes) -> None:
-        """Accepts every file: `imageio` decides which pictures it can read."""
+        """Raise ImageError for a stream. `imageio` decides which other files it can read."""
+        from stfcodec import container
+
+        if container.has_signature(head):
+            raise ImageError("is coded already: 'stfcodec decode' makes a picture of it")
 
     def unpack(self, data: bytes) -> Any:
         from stfcodec import imageio

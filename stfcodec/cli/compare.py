@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stfcodec import batch, files
+from stfcodec import batch, container, files
 from stfcodec.cli import coding, messages, reading
 from stfcodec.errors import ImageError, UsageError, printable
 from stfcodec.limits import Limits
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stfcodec.compare.results import Comparison
 
 _QUALITIES = "1,3,5"
+_PAGES = (".html", ".htm")
 
 
 @click.command("compare")
@@ -81,12 +82,14 @@ def command(
     """
     jobs = _jobs(inputs, output, force)
     coding.check_streams(jobs, as_json)
+    names = _models(models)
+    levels = _qualities(qualities, names)
     coding.prepare(threads)
     from stfcodec.compare import measure
 
     options = measure.Options(
-        models=_models(models),
-        qualities=_qualities(qualities),
+        models=names,
+        qualities=levels,
         effort=effort,
         device=device,
         weights=weights,
@@ -124,8 +127,12 @@ def _jobs(inputs: Sequence[str], output: str | None, force: bool) -> list[batch.
     target = Path(os.devnull if output is None else output)
     sources = [None if given in files.STANDARD_INPUT else Path(given) for given in inputs]
     for source in sources:
-        if source is not None and source.is_dir():
+        if source is None:
+            continue
+        if source.is_dir():
             raise UsageError(f"{source} is a folder; name the pictures in it")
+        if source.suffix.lower() in _PAGES and not source.exists():
+            raise UsageError(f"{source} does not exist; if it is the output, give -o {source}")
     if sources.count(None) > 1:
         raise UsageError("standard input can be given once")
     if output is not None and output not in files.STANDARD_OUTPUT:
@@ -145,14 +152,18 @@ def _models(text: str) -> tuple[str, ...]:
     return tuple(registry.by_name(name).name for name in names)
 
 
-def _qualities(text: str) -> tuple[float, ...]:
-    """Rising qualities. Raises UsageError for what is no number; the models check the range."""
+def _qualities(text: str, models: Sequence[str]) -> tuple[float, ...]:
+    """Rising qualities. Raises UsageError for those that a model does not have."""
     try:
-        return tuple(sorted({float(part) for part in text.split(",")}))
+        found = sorted({float(part) for part in text.split(",")})
     except ValueError:
         raise UsageError(
             f"--qualities {text!r} is no list of numbers; give one such as {_QUALITIES}"
         ) from None
+    for model in models:
+        for quality in found:
+            registry.check_quality(quality, registry.by_name(model))
+    return tuple(found)
 
 
 @contextmanager
@@ -172,7 +183,7 @@ def _compare(source: Path | None, options: Options, advance: Callable[[], object
 
     name = "standard input" if source is None else source.name
     data = reading.read_bytes(source, options.limits)
-    if reading.is_stream(data):
+    if container.has_signature(data):
         raise ImageError("is coded already; give the picture it was made of")
     settings = options.settings(options.models[0], options.qualities[0])
     picture = reading.read_picture(str(source), data, settings)

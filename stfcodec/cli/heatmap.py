@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from stfcodec import batch, files
+from stfcodec import batch, container, files
 from stfcodec.batch import model_name
 from stfcodec.cli import coding, messages, paths, rate, reading
 from stfcodec.errors import ImageError, UsageError, printable
@@ -121,7 +121,7 @@ def command(
     coding.prepare(threads)
     data = reading.read_bytes(job.source, maker.limits)
     picture: Picture | None = None
-    if reading.is_stream(data):
+    if container.has_signature(data):
         if named:
             raise UsageError(f"{source} is coded already: leave out {', '.join(named)}")
         found = [maker.of_stream(source, data)]

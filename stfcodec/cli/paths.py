@@ -7,6 +7,7 @@ sense is an error. A single file or folder among others is refused alone.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,8 +53,8 @@ class Plan:
     """Files and folders that cannot be coded, each with the reason."""
     warnings: list[tuple[Path, str]] = field(default_factory=list)
     """Paths, each with what the user should know of it before the work."""
-    left_out: int = 0
-    """Files in folders that are hidden or have none of the suffixes."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """How many files in folders are hidden or have none of the suffixes, by kind."""
 
 
 def plan(inputs: Sequence[str], output: str | None, naming: Naming, *, recursive: bool) -> Plan:
@@ -71,6 +72,8 @@ def plan(inputs: Sequence[str], output: str | None, naming: Naming, *, recursive
         return Plan(jobs, True, refused, warnings)
     if len(inputs) == 1 and not recursive:
         raise UsageError(f"{inputs[0]} is a folder; add -r to take the files in it")
+    if output is None and _names_output(inputs[-1], naming):
+        raise UsageError(f"{inputs[-1]} does not exist; if it is the output, give -o {inputs[-1]}")
     search = _Search(_folder(output), naming)
     for given in inputs:
         if given in files.STANDARD_INPUT:
@@ -87,9 +90,19 @@ def plan(inputs: Sequence[str], output: str | None, naming: Naming, *, recursive
         known = " ".join(sorted(naming.suffixes))
         raise UsageError(f"no files to code under {', '.join(inputs)} (looked for {known})")
     outputs = {job.output for job in search.jobs}
-    left_out = sum(path not in outputs for path in search.left_out)
+    left_out = Counter(_kind(path) for path in search.left_out if path not in outputs)
     warnings = [(path, _LINKED) for path in search.linked_folders]
     return Plan(jobs, False, refused, warnings, left_out)
+
+
+def _names_output(given: str, naming: Naming) -> bool:
+    """Whether an input is rather a name for the output, as other programs take it."""
+    return not os.path.lexists(given) and bool(Path(given).suffix) and not naming.knows(Path(given))
+
+
+def _kind(path: Path) -> str:
+    """What a file that is left out counts as."""
+    return "hidden" if path.name.startswith(".") else path.suffix.lower() or "without suffix"
 
 
 def _single(given: str, output: str | None, naming: Naming) -> Job:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from stfcodec import batch, files
 from stfcodec.cli import native_stderr
-from stfcodec.errors import StfError, StreamError, UsageError, WeightsError
+from stfcodec.errors import StfError, UsageError, WeightsError
 from stfcodec.limits import Limits
 from stfcodec.settings import EncodeSettings
 
@@ -40,14 +40,3 @@ def read_picture(name: str, data: bytes, settings: EncodeSettings) -> Picture:
     with native_stderr.collector() as native, named(name):
         picture: Picture = batch.Encode(settings, native.collect).unpack(data)
     return picture
-
-
-def is_stream(data: bytes) -> bool:
-    """Whether a file's bytes are those of an .stf stream."""
-    from stfcodec import container
-
-    try:
-        container.check_signature(data)
-    except StreamError:
-        return False
-    return True

@@ -250,8 +250,7 @@ def _unmatched(points: Sequence[Point]) -> list[str]:
     for point in points:
         for result in point.results:
             if not point.is_matched(result):
-                found.setdefault(result.codec, []).append(f"{point.quality:g}")
-    return [
-        f"{codec} has no file of the same size at quality {', '.join(qualities)}"
-        for codec, qualities in found.items()
-    ]
+                share = result.size / point.results[0].size
+                text = f"{share:.2f} times the size at quality {point.quality:g}"
+                found.setdefault(result.codec, []).append(text)
+    return [f"{codec} comes no nearer than {', '.join(texts)}" for codec, texts in found.items()]

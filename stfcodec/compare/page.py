@@ -28,7 +28,7 @@ def render(comparisons: Sequence[Comparison]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    means = [summary.mean_rows(comparisons, n) for n in range(len(comparisons[0].points))]
+    means = summary.means(comparisons)
     return environment.get_template("page.html").render(
         comparisons=comparisons,
         pictures=[_picture(comparison) for comparison in comparisons],
@@ -36,7 +36,7 @@ def render(comparisons: Sequence[Comparison]) -> str:
         summary=summary,
         curves=[charts.charts([summary.rows(p) for p in c.points]) for c in comparisons],
         means=means,
-        mean_curves=charts.charts(means),
+        mean_curves=charts.charts([mean.rows for mean in means]),
         qualities=[point.quality for point in comparisons[0].points],
         others=others.available()[0],
         absent=others.available()[1],

@@ -21,6 +21,8 @@ class Row:
     size: float
     relative_size: float
     """Size as a multiple of the first model's."""
+    is_matched: bool
+    """Whether it counts as of the same size."""
     bpp: float
     scores: Scores
     encode_seconds: float
@@ -37,6 +39,7 @@ def rows(point: Point) -> list[Row]:
             settings=result.settings,
             size=result.size,
             relative_size=result.size / first,
+            is_matched=point.is_matched(result),
             bpp=result.bpp,
             scores=result.scores,
             encode_seconds=result.encode_seconds,
@@ -46,13 +49,28 @@ def rows(point: Point) -> list[Row]:
     ]
 
 
-def mean_rows(comparisons: Sequence[Comparison], index: int) -> list[Row]:
-    """Means over pictures at the operating point number `index`, of the codecs that coded all."""
-    points = [rows(comparison.points[index]) for comparison in comparisons]
-    by_codec = [{row.codec: row for row in point} for point in points]
-    everywhere = set.intersection(*(set(found) for found in by_codec))
-    names = [row.codec for row in points[0] if row.codec in everywhere]
-    return [_mean([found[name] for found in by_codec]) for name in names]
+@dataclass(frozen=True)
+class Mean:
+    """Means over pictures at one operating point."""
+
+    quality: float
+    rows: tuple[Row, ...]
+    count: int
+    """Pictures that count: those whose files all have the same size. Without any, no rows."""
+
+
+def means(comparisons: Sequence[Comparison]) -> list[Mean]:
+    """Means at each operating point, of the codecs that coded every picture that counts."""
+    found = []
+    for points in zip(*(comparison.points for comparison in comparisons), strict=True):
+        counted = [rows(p) for p in points if all(p.is_matched(r) for r in p.results)]
+        by_codec = [{row.codec: row for row in of_picture} for of_picture in counted]
+        names = (
+            [name for name in by_codec[0] if all(name in c for c in by_codec)] if counted else []
+        )
+        same = (_mean([codecs[name] for codecs in by_codec]) for name in names)
+        found.append(Mean(points[0].quality, tuple(same), len(counted)))
+    return found
 
 
 def _mean(same: Sequence[Row]) -> Row:
@@ -62,6 +80,7 @@ def _mean(same: Sequence[Row]) -> Row:
         settings="",
         size=fmean(row.size for row in same),
         relative_size=fmean(row.relative_size for row in same),
+        is_matched=True,
         bpp=fmean(row.bpp for row in same),
         scores=Scores(
             psnr=fmean(row.scores.psnr for row in same),
@@ -87,7 +106,7 @@ def cells(row: Row) -> list[str]:
     scores = row.scores
     return [
         f"{row.size:.0f}",
-        f"{row.relative_size:.2f}",
+        f"{'' if row.is_matched else '≠ '}{row.relative_size:.2f}",
         f"{row.bpp:.3f}",
         _number(scores.psnr, 2),
         _number(scores.ms_ssim, 4),
@@ -113,9 +132,9 @@ def table(comparison: Comparison) -> list[str]:
 
 def mean_table(comparisons: Sequence[Comparison]) -> list[str]:
     """As `table`, of the means over several pictures."""
-    lines = [f"mean of {len(comparisons)} pictures"]
-    for index, point in enumerate(comparisons[0].points):
-        lines += ["", *_table(f"quality {point.quality:g}", mean_rows(comparisons, index))]
+    lines = [f"mean of {len(comparisons)} pictures, without those whose sizes differ"]
+    for mean in means(comparisons):
+        lines += ["", *_table(f"quality {mean.quality:g}, {mean.count}", mean.rows)]
     return lines
 
 

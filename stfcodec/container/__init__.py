@@ -25,7 +25,7 @@ from stfcodec.container.layout import (
     Stream,
     StreamInfo,
 )
-from stfcodec.container.reading import check_signature, inspect, read
+from stfcodec.container.reading import check_signature, has_signature, inspect, read
 from stfcodec.container.writing import write
 from stfcodec.limits import MAX_METADATA
 
@@ -38,6 +38,7 @@ __all__ = [
     "Stream",
     "StreamInfo",
     "check_signature",
+    "has_signature",
     "inspect",
     "read",
     "write",

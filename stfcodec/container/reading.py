@@ -125,11 +125,16 @@ def _walk_chunks(data: Buffer) -> Iterator[tuple[ChunkInfo, memoryview]]:
     raise StreamError(f"no DATA among the first {MAX_CHUNKS} chunks")
 
 
+def has_signature(data: Buffer) -> bool:
+    """Whether `data`, of which 8 bytes are enough, starts like a stream."""
+    return bytes(data[: len(SIGNATURE)]) == SIGNATURE
+
+
 def check_signature(data: Buffer) -> None:
     """Raise StreamError unless `data`, of which 8 bytes are enough, starts like a stream."""
-    start = bytes(data[: len(SIGNATURE)])
-    if start == SIGNATURE:
+    if has_signature(data):
         return
+    start = bytes(data[: len(SIGNATURE)])
     if not start:
         raise StreamError("the file is empty")
     if SIGNATURE.startswith(start):

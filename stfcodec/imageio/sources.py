@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from stfcodec.errors import ImageError
+from stfcodec.errors import ImageError, printable
 from stfcodec.imageio.by_format import jpeg, png, tiff
 from stfcodec.imageio.pillow import open_image
 from stfcodec.limits import Limits
@@ -82,7 +82,7 @@ def _binary_file(source: object, stack: ExitStack) -> BinaryIO:
             return stack.enter_context(Path(source).open("rb"))
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
             reason = getattr(error, "strerror", None) or str(error)
-            raise ImageError(f"cannot be opened: {reason}") from error
+            raise ImageError(f"{printable(str(source))} cannot be opened: {reason}") from error
     if isinstance(source, bytes | bytearray | memoryview):
         return io.BytesIO(source)
     if not hasattr(source, "read"):

@@ -217,7 +217,8 @@ def check_quality(quality: float, info: ModelInfo) -> float:
     model does not have it."""
     quality = round(_number("quality", quality), 3)
     if not MIN_QUALITY <= quality <= MAX_QUALITY:  # also refuses NaN
-        raise UsageError(f"quality {quality:g} is outside {MIN_QUALITY:g}…{MAX_QUALITY:g}")
+        scale = f"{MIN_QUALITY:g}…{MAX_QUALITY:g}"
+        raise UsageError(f"quality {quality:g} is outside {scale}, from the smallest to the best")
     if not info.variable_rate and quality != round(quality):
         raise UsageError(f"{info.name} has whole qualities only; {quality:g} is a fraction")
     return quality

@@ -135,9 +135,10 @@
 
   function geometry() {
     const { width, height } = picture(), box = panes[0].element.getBoundingClientRect();
-    const fit = Math.min(box.width / width, box.height / height);
-    const scale = state.zoom ? state.zoom / devicePixelRatio : fit;
-    return { width, height, box, scale, fit };
+    const fit = Math.min(box.width / width, box.height / height) * devicePixelRatio;
+    // A small picture is enlarged by whole numbers, which leaves its pixels sharp.
+    const zoom = state.zoom || (fit > 1 ? Math.floor(fit) : fit);
+    return { width, height, box, scale: zoom / devicePixelRatio };
   }
 
   /* Put the point (x, y) of the picture in the middle, but leave no empty edge. */
@@ -242,6 +243,9 @@
     if ($("picture")) $("picture").value = String(state.picture);
     options($("left"), shown(state.left).codec);
     options($("right"), shown(state.right).codec);
+    const pair = state.view === "slider" || state.view === "difference";
+    for (const id of ["left", "swap"]) $(id).disabled = !pair;
+    $("right").disabled = state.view === "all";
     $("gain").value = String(state.gain);
     document.querySelector(`[name="point"][value="${state.point}"]`).checked = true;
     document.querySelector(`[name="view"][value="${state.view}"]`).checked = true;
@@ -263,16 +267,20 @@
     button.disabled = false;
     button.title = `Show ${button.dataset.codec} above`;
     button.addEventListener("click", () => {
-      set({ right: button.dataset.codec, point: Number(button.dataset.point) });
+      const { codec } = button.dataset;
+      const left = state.left === codec ? SOURCE : state.left;
+      set({ left, right: codec, point: Number(button.dataset.point) });
       $("viewer").scrollIntoView({ block: "start" });
     });
   }
 
   /* ---- keys ---- */
 
-  stage.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const { key } = event;
+  /* Anywhere in the viewer, except for keys that the focused control has a use for. */
+  $("viewer").addEventListener("keydown", (event) => {
+    const { key, target } = event;
+    if (event.ctrlKey || event.metaKey || event.altKey || target === handle) return;
+    if (target.matches("select") || (target !== stage && /^( |Arrow.*|Enter)$/.test(key))) return;
     const last = picture().points.length - 1;
     if (key === "ArrowLeft") pan(-PAN, 0);
     else if (key === "ArrowRight") pan(PAN, 0);
@@ -290,8 +298,9 @@
     else return;
     event.preventDefault();
   });
-  stage.addEventListener("keyup", (event) => { if (event.key === " ") { peek = false; place(); } });
-  stage.addEventListener("blur", () => { if (peek) { peek = false; place(); } });
+  const endPeek = () => { if (peek) { peek = false; place(); } };
+  stage.addEventListener("keyup", (event) => { if (event.key === " ") endPeek(); });
+  stage.addEventListener("blur", endPeek);
 
   handle.addEventListener("keydown", (event) => {
     const steps = { ArrowLeft: -0.01, ArrowDown: -0.01, ArrowRight: 0.01, ArrowUp: 0.01, PageDown: -0.1, PageUp: 0.1 };
