@@ -211,3 +211,13 @@ def test_an_output_without_o_is_recognised(stf: Command, picture: Path, coded: P
 
 def test_a_stream_is_not_coded_again(stf: Command, coded: Path) -> None:
     one_error(stf("encode", coded, "-o", "-"), 3, "is coded already", "stfcodec decode")
+
+
+def test_a_format_that_contradicts_the_name_is_said(stf: Command, coded: Path) -> None:
+    output = coded.with_name("new.png")
+    done = stf("decode", coded, "-o", output, "--format", "jpg")
+    assert done.code == 0 and output.read_bytes().startswith(b"\xff\xd8\xff")
+    assert f"warning: {output}: will hold JPEG data, whatever its name says" in done.err
+    agreeing = stf("decode", coded, "-o", coded.with_name("new.jpeg"), "--format", "jpg")
+    assert "warning" not in agreeing.err
+    one_error(stf("decode", coded, "-o", coded.with_name("new")), 2, "suffix", "/")

@@ -201,8 +201,8 @@ def test_a_full_disk_is_not_the_pictures_fault() -> None:
 def test_output_format() -> None:
     assert output_format("a/b.JPG") == "JPEG"
     assert output_format(Path("x.y.tif")) == "TIFF"
-    for path in ("noextension", "a.exr"):
-        with pytest.raises(ImageError, match=r"use one of \.png"):
+    for path, words in {"a.exr": r"use one of \.png", "nosuffix": "without a suffix"}.items():
+        with pytest.raises(ImageError, match=words):
             output_format(path)
 
 

@@ -10,8 +10,11 @@ import click
 from stfcodec import batch
 from stfcodec.cli import coding, paths
 from stfcodec.errors import ImageError, UsageError
-from stfcodec.formats import STREAM_SUFFIXES
+from stfcodec.formats import PICTURE_SUFFIXES, STREAM_SUFFIXES, WRITABLE
 from stfcodec.limits import Limits
+
+_KNOWN = PICTURE_SUFFIXES | STREAM_SUFFIXES
+"""Suffixes that say what a file holds."""
 
 
 @click.command("decode")
@@ -55,8 +58,15 @@ def command(
         named = plan.jobs[0].output  # all have one suffix: only a lone file can be named freely
     if background is not None:
         _check_colour(background)
+    format_name = _format(named)
+    outputs = [job.output for job in plan.jobs if job.output]
+    plan.warnings.extend(
+        (path, paths.MISNAMED.format(format_name))
+        for path in outputs
+        if path.suffix.lower() in _KNOWN and WRITABLE.get(path.suffix.lower()) != format_name
+    )
     limits = Limits(pixels=max_pixels)
-    task = batch.Decode(_format(named), device, weights, limits, background, strip)
+    task = batch.Decode(format_name, device, weights, limits, background, strip)
     return coding.run(plan, task, **running)
 
 

@@ -17,7 +17,7 @@ from stfcodec.batch import Job, Result, explain
 from stfcodec.errors import StfError, UsageError
 
 _LINKED = "a link to a folder, which -r does not follow; name it to take it"
-_MISNAMED = "will hold {} data, whatever its name says"
+MISNAMED = "will hold {} data, whatever its name says"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def plan(inputs: Sequence[str], output: str | None, naming: Naming, *, recursive
     if len(inputs) == 1 and not _is_folder(Path(inputs[0])):
         jobs, refused = _without_clashes([_single(inputs[0], output, naming)], naming)
         misnamed = [job.output for job in jobs if job.output and naming.knows(job.output)]
-        warnings = [(path, _MISNAMED.format(naming.output_suffix)) for path in misnamed]
+        warnings = [(path, MISNAMED.format(naming.output_suffix)) for path in misnamed]
         return Plan(jobs, True, refused, warnings)
     if len(inputs) == 1 and not recursive:
         raise UsageError(f"{inputs[0]} is a folder; add -r to take the files in it")

@@ -59,6 +59,8 @@ def write_picture(picture: Picture, fp: BinaryIO, format: str = "PNG") -> tuple[
 def output_format(path: str | Path) -> str:
     """Pillow's name of the format that a path's suffix stands for. Raises ImageError if none."""
     suffix = Path(path).suffix.lower()
+    if not suffix:
+        raise ImageError("without a suffix: name it .png or the like, or end a folder's name in /")
     if suffix not in WRITABLE:
         raise ImageError(f"unknown output extension {suffix!r}: use one of {', '.join(WRITABLE)}")
     return WRITABLE[suffix]
