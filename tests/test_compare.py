@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 import sys
 from dataclasses import replace
@@ -133,8 +134,9 @@ def test_transparent_and_grey_pictures() -> None:
     source = _pixels(found.source.data)
     assert (source[:32] == 255).all() and np.array_equal(source[32:], pixels[32:])
     gray = np.repeat(pixels[:, :, :1], 3, axis=2)
-    found = compare("", imageio.Picture(gray, gray=True), 1, options)
+    found = compare("", imageio.Picture(gray, gray=True, icc=b"of grey"), 1, options)
     assert np.array_equal(_pixels(found.source.data), gray)
+    assert b"of grey" not in found.source.data
     jpeg = next(r for r in found.points[0].results if r.codec == "JPEG")
     assert Image.open(io.BytesIO(jpeg.image.data)).mode == "L"
 
@@ -312,6 +314,16 @@ def test_one_bad_picture_stops_no_other(stf: Command, picture: Path, tmp_path: P
     report = tmp_path / "report.html"
     one_error(stf("compare", bad, "-q", "3", "-o", report), 3, "bad.png")
     assert not report.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_names_that_are_no_text(stf: Command, picture: Path, tmp_path: Path) -> None:
+    named = tmp_path / os.fsdecode(b"a\xff\n.png")
+    picture.rename(named)
+    report = tmp_path / "report.html"
+    assert stf("compare", named, "-q", "3", "-o", report, "--quiet").code == 0
+    assert "a\\udcff\\n.png" in report.read_text(encoding="utf-8")
+    assert stf("compare", named, "-q", "3").out.startswith(b"a\\udcff\\n.png: 50x34")
 
 
 def test_bad_requests(stf: Command, picture: Path, coded: Path, tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def _progress(total: int, quiet: bool) -> Iterator[Callable[[], object]]:
 def _compare(source: Path | None, options: Options, advance: Callable[[], object]) -> Comparison:
     from stfcodec.compare import measure
 
-    name = "standard input" if source is None else source.name
+    name = "standard input" if source is None else printable(source.name)
     data = reading.read_bytes(source, options.limits)
     if container.has_signature(data):
         raise ImageError("is coded already; give the picture it was made of")

@@ -107,7 +107,9 @@ def compare(
     if picture.alpha is not None:
         picture = imageio.on_background(picture, "white")
         notes.append("transparency is compared on white")
-    picture = replace(picture, exif=None, xmp=None, iptc=None, notes=())
+    # WebP and AVIF have RGB only, which a profile of grey does not fit.
+    profile = None if picture.gray else picture.icc
+    picture = replace(picture, icc=profile, exif=None, xmp=None, iptc=None, notes=())
     image = imageio.to_image(picture)
     matchers = [SizeMatcher(codec, image) for codec in others.available()[0]]
     points = []

@@ -218,7 +218,7 @@
 
   function zoomStep(up, clientX, clientY) {
     const now = geometry().scale * devicePixelRatio;
-    const next = up ? ZOOMS.find((z) => z > now * 1.01) : ZOOMS.findLast((z) => z < now * 0.99);
+    const next = up ? ZOOMS.find((z) => z > now * 1.01) : ZOOMS.filter((z) => z < now * 0.99).pop();
     if (next) zoomTo(next, clientX, clientY);
   }
 
