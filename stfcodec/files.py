@@ -12,7 +12,7 @@ import re
 import select
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -46,15 +46,17 @@ class OutputExistsError(UsageError):
 
 
 @contextmanager
-def atomic_write(path: Path, overwrite: bool, like: Path | None = None) -> Iterator[BinaryIO]:
+def atomic_write(
+    path: Path, overwrite: bool, like: Sequence[Path | None] = ()
+) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` that takes its name if the body succeeds.
 
     The data reach the disk before the name does. A file that is replaced passes its owner and its
-    permission bits on. A new file has the umask's default, and no right to read or write that
-    `like`, the file that it is made of, does not give. Whatever the body raises, Ctrl-C included,
-    the temporary file is removed and `path` is as it was. Of two programs that write one new file,
-    the second gets an error. A symbolic link is written through; a device, a pipe or a name of an
-    open file such as /dev/fd/3 is written to directly.
+    permission bits on. A new file has the umask's default, and no right to read or write that one
+    of `like`, the files that it is made of, does not give; None stands for standard input. Whatever
+    the body raises, Ctrl-C included, the temporary file is removed and `path` is as it was. Of two
+    programs that write one new file, the second gets an error. A symbolic link is written through;
+    a device, a pipe or a name of an open file such as /dev/fd/3 is written to directly.
 
     Raises UsageError if `path` is a directory, OutputExistsError if it exists and `overwrite` is
     false, StfError for any OSError, one of the body's own included.
@@ -130,15 +132,17 @@ def _open(path: Path, mode: str) -> BinaryIO:
     return cast("BinaryIO", file)
 
 
-def _permissions(like: Path | None) -> int:
-    """Permission bits for a new file that is made of another, before the umask's are taken away."""
-    if like is None or os.name == "nt":
-        return 0o666
-    try:
-        mode = like.stat().st_mode
-    except OSError:  # it is gone, and whose it was is not known
-        return 0o600
-    return mode & 0o666 if stat.S_ISREG(mode) else 0o666
+def _permissions(like: Sequence[Path | None]) -> int:
+    """Permission bits for a new file that is made of others, before the umask's are taken away."""
+    allowed = 0o666
+    for path in like if os.name != "nt" else ():
+        try:
+            mode = path.stat().st_mode if path is not None else 0
+        except OSError:  # it is gone, and whose it was is not known
+            mode = stat.S_IFREG | 0o600
+        if stat.S_ISREG(mode):
+            allowed &= mode
+    return allowed
 
 
 def _keep_owner_and_mode(old: Path, new: BinaryIO) -> None:
@@ -264,7 +268,7 @@ def _take(file: BinaryIO, count: int) -> bytes:
     return b"".join(pieces)
 
 
-def write_bytes(path: Path, data: bytes, overwrite: bool, like: Path | None = None) -> None:
+def write_bytes(path: Path, data: bytes, overwrite: bool, like: Sequence[Path | None] = ()) -> None:
     """Write a whole file atomically. like, errors: as of `atomic_write`."""
     with atomic_write(path, overwrite, like) as file:
         file.write(data)

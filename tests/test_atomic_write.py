@@ -83,7 +83,7 @@ def test_a_new_file_has_no_right_that_its_source_lacks(tmp_path: Path, mode: int
     source.chmod(mode)
     before = os.umask(0o022)
     try:
-        with atomic_write(target, overwrite=False, like=source) as file:
+        with atomic_write(target, overwrite=False, like=[source]) as file:
             assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == mode & 0o644
     finally:
         os.umask(before)
@@ -92,7 +92,7 @@ def test_a_new_file_has_no_right_that_its_source_lacks(tmp_path: Path, mode: int
 
 @posix
 def test_a_source_that_is_gone_is_taken_for_a_private_one(tmp_path: Path) -> None:
-    write_bytes(tmp_path / "a.stf", b"", overwrite=False, like=tmp_path / "gone.png")
+    write_bytes(tmp_path / "a.stf", b"", overwrite=False, like=[tmp_path / "gone.png"])
     assert stat.S_IMODE((tmp_path / "a.stf").stat().st_mode) == 0o600
 
 
@@ -100,7 +100,7 @@ def test_a_source_that_is_gone_is_taken_for_a_private_one(tmp_path: Path) -> Non
 def test_a_pipe_has_no_permissions_to_pass_on(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     (tmp_path / "b").touch()
-    write_bytes(tmp_path / "a.stf", b"", overwrite=False, like=tmp_path / "pipe")
+    write_bytes(tmp_path / "a.stf", b"", overwrite=False, like=[tmp_path / "pipe"])
     assert (tmp_path / "a.stf").stat().st_mode == (tmp_path / "b").stat().st_mode
 
 

@@ -154,5 +154,5 @@ class _Saver:
             self._tidy.add(output.parent)
         if files.identity(output) in self._saved:  # a file system that ignores case
             raise UsageError(f"{output} is the output of another file of this run; rename one")
-        files.write_bytes(output, data, overwrite=self._existing == "replace", like=source)
+        files.write_bytes(output, data, overwrite=self._existing == "replace", like=[source])
         self._saved.add(files.identity(output))

@@ -14,7 +14,7 @@ import click
 
 from stfcodec import batch, container, files
 from stfcodec.cli import coding, messages, reading
-from stfcodec.errors import ImageError, UsageError, printable
+from stfcodec.errors import ImageError, StfError, UsageError, printable
 from stfcodec.limits import Limits
 from stfcodec.models import registry
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _QUALITIES = "1,3,5"
 _PAGES = (".html", ".htm")
+_EMPTY = "an empty name (perhaps of a variable that is not set): name a file"
 
 
 @click.command("compare")
@@ -80,7 +81,13 @@ def command(
     times, PSNR, MS-SSIM and SSIMULACRA2. It holds the pictures, without their metadata. Without -o
     a table is printed.
     """
-    jobs = _jobs(inputs, output, force)
+    sources = _sources(inputs)
+    target = _target(output, sources, force)
+    if output is None and sys.stdout is None:
+        raise StfError("cannot write standard output: it is closed")
+    # A table may go to a terminal, which a job without an output may not.
+    place = Path(os.devnull) if output is None else target
+    jobs = [batch.Job(source, place) for source in sources]
     coding.check_streams(jobs, as_json)
     names = _models(models)
     levels = _qualities(qualities, names)
@@ -95,12 +102,12 @@ def command(
         weights=weights,
         limits=Limits(pixels=max_pixels),
     )
-    measure.warm_up(options)
+    measure.check(options)
     found, failures = [], []
     with _progress(len(jobs) * measure.steps(options), quiet) as advance:
         for job in jobs:
             try:
-                comparison = _compare(job.source, options, advance)
+                comparison = _compare(job, options, advance)
             except Exception as error:
                 failure = batch.explain(error)
                 messages.fail(job.input_name, failure)
@@ -114,17 +121,21 @@ def command(
     if missing and found and not quiet:
         messages.note(f"more is measured after: pip install {' '.join(missing)}")
     if found:
-        _report(found, jobs, as_json, quiet, force)
+        try:
+            if output is not None:
+                _write(found, target, sources, force, quiet or as_json)
+        finally:  # the numbers are not lost where the page cannot be written
+            if as_json or output is None:
+                _print(found, as_json)
     if not failures:
         return 0
     return failures[0].exit_code if len(jobs) == 1 else 1
 
 
-def _jobs(inputs: Sequence[str], output: str | None, force: bool) -> list[batch.Job]:
-    """The pictures, all with the one output. Raises UsageError before any work."""
-    if "" in inputs or output == "":
-        raise UsageError("an empty name (perhaps of a variable that is not set): name a file")
-    target = Path(os.devnull if output is None else output)
+def _sources(inputs: Sequence[str]) -> list[Path | None]:
+    """The pictures; None is standard input. Raises UsageError."""
+    if "" in inputs:
+        raise UsageError(_EMPTY)
     sources = [None if given in files.STANDARD_INPUT else Path(given) for given in inputs]
     for source in sources:
         if source is None:
@@ -135,15 +146,22 @@ def _jobs(inputs: Sequence[str], output: str | None, force: bool) -> list[batch.
             raise UsageError(f"{source} does not exist; if it is the output, give -o {source}")
     if sources.count(None) > 1:
         raise UsageError("standard input can be given once")
-    if output is not None and output not in files.STANDARD_OUTPUT:
-        files.check_output(target, force)
-        if not target.parent.is_dir():
-            raise UsageError(f"-o {output}: the folder {target.parent} does not exist")
-        inputs_found = {files.identity(source) for source in sources if source is not None}
-        if files.identity(target) in inputs_found:
-            raise UsageError(f"-o {output} is an input; use another -o")
-    is_stream = output in files.STANDARD_OUTPUT
-    return [batch.Job(source, None if is_stream else target) for source in sources]
+    return sources
+
+
+def _target(output: str | None, sources: Sequence[Path | None], force: bool) -> Path | None:
+    """The file to write; None without one, or for standard output. Raises UsageError."""
+    if output == "":
+        raise UsageError(_EMPTY)
+    if output is None or output in files.STANDARD_OUTPUT:
+        return None
+    target = Path(output)
+    files.check_output(target, force)
+    if not target.parent.is_dir():
+        raise UsageError(f"-o {output}: the folder {target.parent} does not exist")
+    if files.identity(target) in {files.identity(source) for source in sources if source}:
+        raise UsageError(f"-o {output} is an input; use another -o")
+    return target
 
 
 def _models(text: str) -> tuple[str, ...]:
@@ -178,46 +196,48 @@ def _progress(total: int, quiet: bool) -> Iterator[Callable[[], object]]:
         yield bar.update
 
 
-def _compare(source: Path | None, options: Options, advance: Callable[[], object]) -> Comparison:
+def _compare(job: batch.Job, options: Options, advance: Callable[[], object]) -> Comparison:
     from stfcodec.compare import measure
 
-    name = "standard input" if source is None else printable(source.name)
-    data = reading.read_bytes(source, options.limits)
+    data = reading.read_bytes(job.source, options.limits)
     if container.has_signature(data):
         raise ImageError("is coded already; give the picture it was made of")
-    settings = options.settings(options.models[0], options.qualities[0])
-    picture = reading.read_picture(str(source), data, settings)
-    return measure.compare(name, picture, len(data), options, advance)
+    picture = reading.read_picture(data, options.settings(options.models[0], options.qualities[0]))
+    return measure.compare(job.input_name, picture, len(data), options, advance)
 
 
-def _report(
+def _write(
     found: Sequence[Comparison],
-    jobs: Sequence[batch.Job],
-    as_json: bool,
-    quiet: bool,
+    target: Path | None,
+    sources: Sequence[Path | None],
     force: bool,
+    quiet: bool,
 ) -> None:
-    """Write the page, and print the tables or the JSON objects that were asked for."""
-    from stfcodec.compare import page, summary
+    """Write the page to a file, or to standard output for None."""
+    from stfcodec.compare import page
 
-    output = jobs[0].output
-    wants_page = output != Path(os.devnull)
-    if wants_page:
-        data = page.render(found).encode("utf-8")
-        if output is None:
-            files.write_standard_output(data)
-        else:
-            # The page holds the pictures, so it is as private as the first of them.
-            files.write_bytes(output, data, overwrite=force, like=jobs[0].source)
-            if not quiet and not as_json:
-                count = f"{len(found)} picture" + "s" * (len(found) > 1)
-                messages.say(printable(f"{output}: {count}, {len(data) / 1e6:.1f} MB"))
-    for comparison in found if as_json else ():
-        messages.result(json.dumps(summary.to_json(comparison)))
-    if not wants_page and not as_json:
-        tables = [summary.table(comparison) for comparison in found]
-        if len(found) > 1:
-            tables.append(summary.mean_table(found))
-        for table in tables:
-            for line in (*table, ""):
-                messages.result(line)
+    data = page.render(found).encode("utf-8")
+    if target is None:
+        files.write_standard_output(data)
+        return
+    # The page holds the pictures, so it is as private as they are.
+    files.write_bytes(target, data, overwrite=force, like=sources)
+    if not quiet:
+        count = f"{len(found)} picture" + "s" * (len(found) > 1)
+        messages.say(printable(f"{target}: {count}, {len(data) / 1e6:.1f} MB"))
+
+
+def _print(found: Sequence[Comparison], as_json: bool) -> None:
+    """Print a JSON object for each picture, or their tables and that of the means."""
+    from stfcodec.compare import summary
+
+    if as_json:
+        for comparison in found:
+            messages.result(json.dumps(summary.to_json(comparison)))
+        return
+    tables = [summary.table(comparison) for comparison in found]
+    if len(found) > 1:
+        tables.append(summary.mean_table(found))
+    for table in tables:
+        for line in (*table, ""):
+            messages.result(line)

@@ -126,7 +126,7 @@ def command(
             raise UsageError(f"{source} is coded already: leave out {', '.join(named)}")
         found = [maker.of_stream(source, data)]
     else:
-        picture = reading.read_picture(source, data, maker.encode_settings())
+        picture = _read(source, data, maker)
         for note in () if quiet else picture.notes:
             messages.warn(source, note)
         found = [maker.of_picture(source, picture)]
@@ -183,6 +183,11 @@ class _Maker:
         return api.decode_picture(
             data, device=self.device, weights=self.weights, limits=self.limits
         )
+
+
+def _read(name: str, data: bytes, maker: _Maker) -> Picture:
+    with reading.named(name):
+        return reading.read_picture(data, maker.encode_settings())
 
 
 def _check_output(job: batch.Job, beside: str | None, force: bool) -> str:
@@ -244,4 +249,4 @@ def _write(
         files.write_standard_output(buffer.getvalue())
     else:
         # An overlay shows the picture, so the map is as private as its source.
-        files.write_bytes(job.output, buffer.getvalue(), overwrite=force, like=job.source)
+        files.write_bytes(job.output, buffer.getvalue(), overwrite=force, like=[job.source])

@@ -35,8 +35,8 @@ def read_bytes(source: Path | None, limits: Limits) -> bytes:
     return files.read_bytes(source, limits.bytes)
 
 
-def read_picture(name: str, data: bytes, settings: EncodeSettings) -> Picture:
+def read_picture(data: bytes, settings: EncodeSettings) -> Picture:
     """A picture file's bytes as encode reads them. Raises ImageError."""
-    with native_stderr.collector() as native, named(name):
+    with native_stderr.collector() as native:
         picture: Picture = batch.Encode(settings, native.collect).unpack(data)
     return picture

@@ -123,7 +123,8 @@ def _chart(title: str, curves: dict[str, list[tuple[float, float, int]]], form: 
 
 def ticks(low: float, high: float) -> list[float]:
     """Round numbers from at most `low` to at least `high`."""
-    wanted = max((high - low) / _TICKS, 1e-6)
+    # Equal values are apart from their ticks in the digits that these show.
+    wanted = max((high - low) / _TICKS, 1e-3 * max(abs(high), 1))
     power = 10.0 ** math.floor(math.log10(wanted))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= wanted)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -28,8 +28,7 @@ from stfcodec.rate_control import Target
 from stfcodec.settings import EncodeSettings
 
 _PACKAGES = ("pytorch-msssim", "ssimulacra2")
-_WARM_UP_SIDE = 64
-"""Pixels of what every model codes before anything is timed."""
+_SMALL_SIDE = 64
 _WEBP_MAX_SIDE = 16383
 _OF_METADATA = "not carried"
 """How notes begin on what a stream has no place for. No pixel depends on that."""
@@ -69,16 +68,17 @@ _Unscored = tuple[Callable[..., Result], np.ndarray]
 """A Result that waits for its scores, and the decoded pixels."""
 
 
-def warm_up(options: Options) -> None:
-    """Code a small picture with every model, so that loading weights is not timed.
-
-    Raises UsageError and WeightsError for what the options ask for and is not here.
-    """
-    pixels = np.zeros((_WARM_UP_SIDE, _WARM_UP_SIDE, 3), np.uint8)
+def check(options: Options) -> None:
+    """Raise UsageError or WeightsError for what the options ask for and is not here."""
     for model in options.models:
         for quality in options.qualities:
-            data = api.encode_with(pixels, options.settings(model, quality))
-            api.decode_picture(data, **options.decoding)
+            _load(options.settings(model, quality), options)
+
+
+def _load(settings: EncodeSettings, options: Options) -> None:
+    """Code a small picture, so that what follows loads nothing."""
+    pixels = np.zeros((_SMALL_SIDE, _SMALL_SIDE, 3), np.uint8)
+    api.decode_picture(api.encode_with(pixels, settings), **options.decoding)
 
 
 def missing_packages() -> list[str]:
@@ -112,12 +112,16 @@ def compare(
     picture = replace(picture, icc=profile, exif=None, xmp=None, iptc=None, notes=())
     image = imageio.to_image(picture)
     matchers = [SizeMatcher(codec, image) for codec in others.available()[0]]
+    for model in options.models:  # memory and kernels for pictures of this size
+        settings = options.settings(model, options.qualities[0])
+        api.decode_picture(api.encode_with(picture, settings), **options.decoding)
     points = []
     for quality in options.qualities:
         unscored: list[_Unscored] = []
         size = 0
         for model in options.models:
             settings = _settings(picture, options.settings(model, quality), size)
+            _load(settings, options)
             data, seconds = _timed(partial(api.encode_with, picture, settings))
             unscored.append(_ours(picture, data, seconds, settings, options))
             size = size or len(data)
@@ -141,13 +145,12 @@ def _settings(picture: Picture, settings: EncodeSettings, size: int) -> EncodeSe
     has whole qualities only."""
     if not size or not settings.model_info.variable_rate:
         return settings
-    for end, is_beyond in (
-        (registry.MIN_QUALITY, size.__le__),
-        (registry.MAX_QUALITY, size.__ge__),
-    ):
-        at_end = replace(settings, quality=end)
-        if is_beyond(len(api.encode_with(picture, at_end))):
-            return at_end
+    smallest = replace(settings, quality=registry.MIN_QUALITY)
+    if len(api.encode_with(picture, smallest)) >= size:
+        return smallest
+    largest = replace(settings, quality=registry.MAX_QUALITY)
+    if len(api.encode_with(picture, largest)) <= size:
+        return largest
     data = api.encode_with(picture, replace(settings, target=Target("size", size)))
     return replace(settings, quality=api.info(data).quality)
 

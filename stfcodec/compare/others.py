@@ -88,7 +88,7 @@ def _webp_options(level: float) -> dict[str, Any]:
 
 def _avif_options(level: float) -> dict[str, Any]:
     # A level between two qualities is the higher one with a lower sharpness, which spends fewer
-    # bits and lies on the same curve of rate and distortion.
+    # bits and is at most 3 % off the curve of rate and distortion of the highest, the default.
     quality = math.ceil(level)
     sharpness = round(_SHARPNESS * (1 - quality + level))
     return {

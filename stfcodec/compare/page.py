@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 from stfcodec import __version__, heatmap, machine
 from stfcodec.compare import charts, others, summary
 from stfcodec.compare.results import Comparison, ImageFile, Point
+from stfcodec.errors import printable
 from stfcodec.geometry import DOWNSAMPLING_Y
 from stfcodec.models import registry
 
@@ -31,6 +33,8 @@ def render(comparisons: Sequence[Comparison]) -> str:
     means = summary.means(comparisons)
     return environment.get_template("page.html").render(
         comparisons=comparisons,
+        titles=_titles(comparisons),
+        models=[r.codec for r in comparisons[0].points[0].results if r.ours],
         pictures=[_picture(comparison) for comparison in comparisons],
         state=_state(comparisons),
         summary=summary,
@@ -47,6 +51,16 @@ def render(comparisons: Sequence[Comparison]) -> str:
         position=DOWNSAMPLING_Y,
         start=_start(comparisons[0]),
     )
+
+
+def _titles(comparisons: Sequence[Comparison]) -> list[str]:
+    """Names of files without their folders, which are nobody's business; equal ones numbered."""
+    names = ["standard input" if c.name == "-" else Path(c.name).name for c in comparisons]
+    names = [printable(name) for name in names]
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})"
+        for i, name in enumerate(names)
+    ]
 
 
 def _start(comparison: Comparison) -> int:
@@ -87,17 +101,16 @@ def _state(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     """What the script needs: sizes, and a caption for every picture that can be shown."""
     return [
         {
-            "name": c.name,
             "width": c.width,
             "height": c.height,
             "caption": f"source, {c.width}×{c.height}, {c.source_bytes} bytes",
-            "points": [{"quality": f"{p.quality:g}", "results": _captions(p)} for p in c.points],
+            "points": [{"results": _captions(point)} for point in c.points],
         }
         for c in comparisons
     ]
 
 
-def _captions(point: Point) -> list[dict[str, Any]]:
+def _captions(point: Point) -> list[dict[str, str]]:
     names = {"PSNR": " dB", "MS-SSIM": "", "SSIMULACRA2": ""}
     found = []
     for result, row in zip(point.results, summary.rows(point), strict=True):
@@ -109,5 +122,5 @@ def _captions(point: Point) -> list[dict[str, Any]]:
         if not point.is_matched(result):
             size += f" ({row.relative_size:.2f} × the size)"
         caption = ", ".join([result.codec, size, f"{result.bpp:.3f} bpp", *scores])
-        found.append({"codec": result.codec, "ours": result.ours, "caption": caption})
+        found.append({"codec": result.codec, "caption": caption})
     return found

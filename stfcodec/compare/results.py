@@ -72,6 +72,7 @@ class Comparison:
     """One picture at every operating point."""
 
     name: str
+    """As the user gave it; "-" is standard input."""
     width: int
     height: int
     source_bytes: int

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from stfcodec.compare.results import Comparison, Point, Result, Scores
+from stfcodec.errors import printable
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def mean_table(comparisons: Sequence[Comparison]) -> list[str]:
 
 def _title(comparison: Comparison) -> str:
     c = comparison
-    return f"{c.name}: {c.width}x{c.height}, {c.source_bytes} bytes"
+    return f"{printable(c.name)}: {c.width}x{c.height}, {c.source_bytes} bytes"
 
 
 def _table(title: str, found: Sequence[Row]) -> list[str]:
@@ -158,9 +159,9 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
     the PSNR of an equal picture."""
     return {
         "input": comparison.name,
+        "input_bytes": comparison.source_bytes,
         "width": comparison.width,
         "height": comparison.height,
-        "bytes": comparison.source_bytes,
         "notes": list(comparison.notes),
         "points": [
             {

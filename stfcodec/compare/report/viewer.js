@@ -113,7 +113,7 @@
     $("scale").hidden = state.view !== "bits";
     $("gain-label").hidden = state.view !== "difference";
     for (const section of document.querySelectorAll("section.picture")) {
-      section.hidden = Number(section.dataset.picture) !== state.picture;
+      section.classList.toggle("other", Number(section.dataset.picture) !== state.picture);
     }
     for (const marked of document.querySelectorAll(".point, .curve circle")) {
       marked.classList.toggle("now", Number(marked.dataset.point) === state.point);
@@ -133,12 +133,17 @@
     return best;
   }
 
+  /* The zoom at which a whole picture fills a pane. A small one is enlarged by whole numbers, which
+     leaves its pixels sharp. */
+  function fit() {
+    const box = panes[0].element.getBoundingClientRect();
+    const zoom = Math.min(box.width / picture().width, box.height / picture().height) * devicePixelRatio;
+    return zoom > 1 ? Math.floor(zoom) : zoom;
+  }
+
   function geometry() {
     const { width, height } = picture(), box = panes[0].element.getBoundingClientRect();
-    const fit = Math.min(box.width / width, box.height / height) * devicePixelRatio;
-    // A small picture is enlarged by whole numbers, which leaves its pixels sharp.
-    const zoom = state.zoom || (fit > 1 ? Math.floor(fit) : fit);
-    return { width, height, box, scale: zoom / devicePixelRatio };
+    return { width, height, box, scale: (state.zoom || fit()) / devicePixelRatio };
   }
 
   /* Put the point (x, y) of the picture in the middle, but leave no empty edge. */
@@ -161,7 +166,7 @@
     const top = whole(box.height / 2 - state.y * height * scale);
     for (const { canvas } of panes) {
       canvas.style.transform = `translate(${left}px, ${top}px) scale(${scale})`;
-      canvas.classList.toggle("pixels", scale * devicePixelRatio >= 2);
+      canvas.classList.toggle("pixels", scale * devicePixelRatio > 0.999);
     }
     const over = stage.querySelector(".over");
     if (over) {
@@ -169,7 +174,9 @@
       over.style.clipPath = `inset(0 0 0 ${clamp(border, 0, width)}px)`;
     }
     handle.style.left = `${100 * state.divider}%`;
-    handle.setAttribute("aria-valuenow", String(Math.round(100 * state.divider)));
+    const percent = Math.round(100 * state.divider);
+    handle.setAttribute("aria-valuenow", String(percent));
+    handle.setAttribute("aria-valuetext", `${shown(state.left).codec} on the left ${percent} percent`);
     stage.classList.toggle("moves", canPan());
     $("zoom").textContent = `${Math.round(100 * scale * devicePixelRatio)} %`;
     remember();
@@ -201,7 +208,7 @@
     const dx = clientX === undefined ? 0 : clientX - pane.left - pane.width / 2;
     const dy = clientX === undefined ? 0 : clientY - pane.top - pane.height / 2;
     const x = state.x + dx / (width * scale), y = state.y + dy / (height * scale);
-    state.zoom = zoom && clamp(zoom, ZOOMS[0], ZOOMS[ZOOMS.length - 1]);
+    state.zoom = zoom && clamp(zoom, Math.min(ZOOMS[0], fit()), ZOOMS[ZOOMS.length - 1]);
     const after = geometry().scale;
     state.x = x - dx / (width * after);
     state.y = y - dy / (height * after);
@@ -388,7 +395,7 @@
   Object.assign(state, { right: point().results[0].codec });
   recall();
   window.addEventListener("hashchange", () => { recall(); build(); });
-  $("gallery").hidden = true;
+  document.body.classList.add("with-viewer");
   $("viewer").hidden = false;
   build();
 })();
