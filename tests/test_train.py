@@ -80,6 +80,11 @@ def test_initial_transform_is_the_karhunen_loeve_transform(photographs: Path) ->
     assert off.abs().max() < 1e-3 * moments.max()
 
 
+def test_a_run_without_a_decay_leaves_a_trunk(photographs: Path, tmp_path: Path) -> None:
+    run_training(Trainer(settings(photographs, steps=1, decay=0.0), tmp_path), lambda _: None)
+    assert (tmp_path / TRUNK).exists()
+
+
 @pytest.mark.slow
 def test_run_decays_logs_and_exports(photographs: Path, tmp_path: Path) -> None:
     lines: list[str] = []

@@ -110,6 +110,8 @@ def _train(
             after_save()
         sums, steps, pixels_before = torch.zeros_like(sums), 0, trainer.pixels
         row_start = time.monotonic()
+    if not (folder / TRUNK).exists():  # without a decay, or with steps longer than it
+        trainer.save(TRUNK)
 
 
 def _has_diverged(trainer: Trainer, loss: float, steps: int, megapixels: float) -> bool:

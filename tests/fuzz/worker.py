@@ -25,7 +25,7 @@ from tests.format_reader import RefusedError, read
 from tests.fuzz.hostile import hostile
 from tests.fuzz.stream import Fields
 
-CPU_SECONDS = 5
+CPU_SECONDS = 10
 MEMORY = 3 << 29
 """Bytes that a stream may cost beyond what the decoder takes anyway: 1.5 GiB."""
 
