@@ -12,7 +12,7 @@ import pytest
 from stfcodec.entropy import rans
 from tests.fuzz import coder
 
-SECONDS = os.environ.get("STFCODEC_FUZZ_SECONDS", "60")
+SECONDS = os.environ.get("STFCODEC_FUZZ_SECONDS", "30")
 
 
 @pytest.mark.slow
