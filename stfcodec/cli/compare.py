@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stfcodec import batch, container, files
-from stfcodec.cli import coding, messages, reading
+from stfcodec.cli import coding, messages, paths, reading
 from stfcodec.errors import ImageError, StfError, UsageError, printable
 from stfcodec.limits import Limits
 from stfcodec.models import registry
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _QUALITIES = "1,3,5"
 _PAGES = (".html", ".htm")
-_EMPTY = "an empty name (perhaps of a variable that is not set): name a file"
 
 
 @click.command("compare")
@@ -135,7 +134,7 @@ def command(
 def _sources(inputs: Sequence[str]) -> list[Path | None]:
     """The pictures; None is standard input. Raises UsageError."""
     if "" in inputs:
-        raise UsageError(_EMPTY)
+        raise UsageError(paths.EMPTY_NAME)
     sources = [None if given in files.STANDARD_INPUT else Path(given) for given in inputs]
     for source in sources:
         if source is None:
@@ -152,7 +151,7 @@ def _sources(inputs: Sequence[str]) -> list[Path | None]:
 def _target(output: str | None, sources: Sequence[Path | None], force: bool) -> Path | None:
     """The file to write; None without one, or for standard output. Raises UsageError."""
     if output == "":
-        raise UsageError(_EMPTY)
+        raise UsageError(paths.EMPTY_NAME)
     if output is None or output in files.STANDARD_OUTPUT:
         return None
     target = Path(output)

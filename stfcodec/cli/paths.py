@@ -17,6 +17,7 @@ from stfcodec.batch import Job, Result, explain
 from stfcodec.errors import StfError, UsageError
 
 _LINKED = "a link to a folder, which -r does not follow; name it to take it"
+EMPTY_NAME = "an empty name (perhaps of a variable that is not set): name a file"
 MISNAMED = "will hold {} data, whatever its name says"
 
 
@@ -64,7 +65,7 @@ def plan(inputs: Sequence[str], output: str | None, naming: Naming, *, recursive
     the request makes no sense.
     """
     if "" in inputs or output == "":
-        raise UsageError("an empty name (perhaps of a variable that is not set): name a file")
+        raise UsageError(EMPTY_NAME)
     if len(inputs) == 1 and not _is_folder(Path(inputs[0])):
         jobs, refused = _without_clashes([_single(inputs[0], output, naming)], naming)
         misnamed = [job.output for job in jobs if job.output and naming.knows(job.output)]

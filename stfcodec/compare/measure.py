@@ -145,13 +145,10 @@ def _settings(picture: Picture, settings: EncodeSettings, size: int) -> EncodeSe
     has whole qualities only."""
     if not size or not settings.model_info.variable_rate:
         return settings
-    smallest = replace(settings, quality=registry.MIN_QUALITY)
-    if len(api.encode_with(picture, smallest)) >= size:
-        return smallest
-    largest = replace(settings, quality=registry.MAX_QUALITY)
-    if len(api.encode_with(picture, largest)) <= size:
-        return largest
-    data = api.encode_with(picture, replace(settings, target=Target("size", size)))
+    try:
+        data = api.encode_with(picture, replace(settings, target=Target("size", size)))
+    except StfError:  # even the lowest quality takes more bytes
+        return replace(settings, quality=registry.MIN_QUALITY)
     return replace(settings, quality=api.info(data).quality)
 
 
