@@ -97,6 +97,7 @@ def pack(photographs: Path, out: Path, mebibytes: float) -> None:
 @click.option(
     "--probe", default=15.0, show_default=True, help="Seconds for a configuration; 0: the first."
 )
+@click.option("--seed", default=0, show_default=True, help="Another one draws other crops.")
 @click.option("--tests/--no-tests", default=True, show_default=True, help="The CUDA tests first.")
 @click.option("--tiny", is_flag=True, help="A rehearsal: two crops of 64² a step.")
 def run(
@@ -110,6 +111,7 @@ def run(
     decay: float,
     shrunk: float,
     probe: float,
+    seed: int,
     tests: bool,
     tiny: bool,
 ) -> None:
@@ -132,6 +134,7 @@ def run(
             rate=rate,
             decay=decay,
             shrunk=shrunk,
+            seed=seed,
         )
         configurations: tuple[dict[str, Any], ...] = CONFIGURATIONS
         if tiny:
