@@ -13,7 +13,7 @@ import numpy as np
 
 from stfcodec.errors import ImageError
 from stfcodec.formats import PICTURE_SUFFIXES
-from stfcodec.imageio import read_picture
+from stfcodec.imageio import read_picture, to_8_bits
 
 NOTE = "note.txt"
 """Text beside the pictures of a folder that stands on the page of its measurements."""
@@ -33,7 +33,7 @@ def read_folder(
     images = []
     for path in paths:
         try:
-            pixels = read_picture(path).pixels
+            pixels = to_8_bits(read_picture(path).pixels)
         except ImageError as error:
             raise click.UsageError(f"{path}: {error}; leave it out") from error
         image = pixels if crop is None else middle_crop(pixels, crop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,11 +24,12 @@ from stfcodec.models.registry import DEFAULT_MODEL, DEFAULT_QUALITY, ModelInfo
 from stfcodec.models.weights import load
 from stfcodec.rate_control import Target, encode_to_target
 from stfcodec.settings import EncodeSettings
+from stfcodec.view import WHOLE, View
 
 ImageSource = Picture | imageio.Source
 """A picture: the path of a file (str or Path), a binary file object, which is read from its start
-where it can seek, the bytes of a picture file, a PIL image, a `Picture`, or a uint8 array of shape
-(H, W, 3) for RGB, (H, W, 4) for RGB and alpha or (H, W) for grey."""
+where it can seek, the bytes of a picture file, a PIL image, a `Picture`, or a uint8 or uint16 array
+of shape (H, W, 3) for RGB, (H, W, 4) for RGB and alpha or (H, W) for grey."""
 
 StreamSource = bytes | bytearray | memoryview | str | Path | BinaryIO
 """An .stf stream: its bytes, the path of a file (str or Path), or a binary file object, which is
@@ -62,7 +64,8 @@ def encode(
     strip: whether to leave out ICC profile, EXIF, XMP and IPTC.
 
     Transparency and metadata are kept. An alpha plane that is 255 everywhere is left out. Where
-    alpha is 0, colours are not kept. 16 bits a channel become 8.
+    alpha is 0, colours are not kept. Files and arrays of 16 bits a channel are coded from all their
+    bits.
 
     Raises ImageError (no picture, one of an unsupported kind, or one over a limit), UsageError
     (unknown model or device, quality or effort out of range), WeightsError (no weights for this
@@ -115,8 +118,10 @@ def encoding_codec(settings: EncodeSettings) -> Codec:
 def _check(picture: Picture, limits: Limits) -> None:
     """Raises ImageError for planes or metadata that cannot be coded: a Picture may be hand-made."""
     pixels, alpha = picture.pixels, picture.alpha
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise ImageError(f"pixels are {pixels.dtype} {pixels.shape}: give uint8 (H, W, 3)")
+    is_known = pixels.dtype in (np.uint8, np.uint16) and pixels.ndim == 3 and pixels.shape[2] == 3
+    if not is_known or not pixels.size:
+        wanted = "give uint8 or uint16 (H, W, 3)"
+        raise ImageError(f"pixels are {pixels.dtype} {pixels.shape}: {wanted}")
     if alpha is not None and (alpha.dtype != np.uint8 or alpha.shape != pixels.shape[:2]):
         raise ImageError(f"alpha is {alpha.dtype} {alpha.shape}: give uint8 {pixels.shape[:2]}")
     height, width = pixels.shape[:2]
@@ -138,6 +143,8 @@ def decode(
     limits: Limits = DEFAULT_LIMITS,
     background: str | None = None,
     strip: bool = False,
+    crop: tuple[int, int, int, int] | None = None,
+    scale: Fraction | float = 1,
 ) -> PIL.Image.Image:
     """Decode an .stf stream to a PIL image of 8 bits a channel.
 
@@ -147,6 +154,10 @@ def decode(
     limits: the largest stream and picture that are accepted.
     background: a colour to put a transparent picture on: a CSS name, #rgb or #rrggbb, in sRGB.
     strip: whether to leave out ICC profile, EXIF, XMP and IPTC.
+    crop: left, top, width and height in pixels of what is decoded; None for the whole picture. Time
+    and memory of the synthesis follow it.
+    scale: 1/2, 1/4, 1/8 or 1/16 for a smaller picture, each of whose pixels is a mean. The lite
+    models take much less time for 1/8 and 1/16.
 
     The mode is L, LA, RGB or RGBA, as the source had it, without A if it was opaque everywhere.
     `image.info` has "icc_profile", "exif", "xmp" and "dpi" where the stream has them. Of these
@@ -154,8 +165,8 @@ def decode(
     `image.save(path, exif=image.info["exif"])`.
 
     Raises StreamError (not a stream, damaged, or over a limit), WeightsError (the weights that the
-    stream needs are not here), UsageError (unknown device or colour) and StfError (a file that
-    cannot be read).
+    stream needs are not here), UsageError (unknown device or colour, another scale, a crop beyond
+    the picture) and StfError (a file that cannot be read).
     """
     picture = decode_picture(
         data,
@@ -164,6 +175,9 @@ def decode(
         limits=limits,
         background=background,
         strip=strip,
+        crop=crop,
+        scale=scale,
+        depth=8,
     )
     return imageio.to_image(picture)
 
@@ -176,15 +190,27 @@ def decode_picture(
     limits: Limits = DEFAULT_LIMITS,
     background: str | None = None,
     strip: bool = False,
+    crop: tuple[int, int, int, int] | None = None,
+    scale: Fraction | float = 1,
+    depth: int | None = None,
 ) -> Picture:
     """Decode an .stf stream to a `Picture`, whose planes and metadata are apart.
 
-    Arguments and errors are those of `decode`.
+    depth: bits a channel, 8 or 16; None for those that the source had. 16 bits hold what the
+    synthesis computes, of any source.
+
+    The other arguments and the errors are those of `decode`.
     """
+    view = View(crop, scale)
+    if depth not in (None, 8, 16):
+        raise UsageError(f"depth {depth!r}: choose 8 or 16")
     if background is not None:
         imageio.parse_colour(background)  # refused before the work of decoding
     stream = container.read(_bytes(data, limits), limits)
-    picture = _decoding_codec(stream, device, weights).decode(stream)
+    view.spans(stream.header.width, stream.header.height)  # refused before weights are loaded
+    picture = _decoding_codec(stream, device, weights).decode(stream, view, depth)
+    if view != WHOLE:
+        picture = imageio.with_true_size(picture)
     picture = imageio.with_fitted_profile(picture)
     if background is not None:
         picture = imageio.on_background(picture, background)

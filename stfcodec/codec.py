@@ -20,6 +20,7 @@ from stfcodec.models import host, locate, registry, releases, weights
 from stfcodec.models.base import CompressionModel
 from stfcodec.models.coding import CodedLatents
 from stfcodec.models.registry import ModelInfo
+from stfcodec.view import WHOLE, View
 
 PRECISION = "STFCODEC_PRECISION"
 """Environment variable with the data type of the transforms: float32, bfloat16 or auto."""
@@ -40,28 +41,45 @@ class Codec:
     """Side of the kept part of the transforms' tiles in pixels, see `tiling.run`."""
 
     def _analysis(self, pixels: Tensor, quality: float) -> Tensor:
-        """g_a: uint8 (H, W, 3), sides multiples of 64 -> y (1, M, H/16, W/16), float32."""
+        """g_a: uint8 or uint16 (H, W, 3), sides multiples of 64 -> y (1, M, H/16, W/16)."""
+        peak = _peak(pixels.dtype)
 
         def run(tile: Tensor) -> Tensor:
-            return first.run(tile.to(self.device).float() / 255)
+            return first.run(tile.to(self.device).float() / peak)
 
         first, *others = self.model.analysis_stages(quality)
         y = tiling.run([first._replace(run=run), *others], pixels.permute(2, 0, 1)[None], self.core)
         return y.float().cpu()
 
-    def _synthesis(self, y_hat: Tensor, quality: float, gray: bool) -> Tensor:
-        """g_s: ŷ (1, M, h, w) -> uint8 (16·h, 16·w, 3), equal channels if `gray`."""
+    def _synthesis(self, y_hat: Tensor, header: Header, view: View, depth: int) -> Tensor:
+        """g_s: ŷ (1, M, h, w) -> the view's pixels (H, W, 3), uint8 or uint16, as `depth` says.
+
+        The channels of a grey picture are equal.
+        """
+        dtype = torch.uint8 if depth == 8 else torch.uint16
+        peak = _peak(dtype)
 
         def run(tile: Tensor) -> Tensor:
             x_hat = last.run(tile).clamp_(0, 1)
-            if gray:
+            if header.channels == 1:
                 x_hat = x_hat.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-            return x_hat.mul(255).round_().byte().cpu()
+            return x_hat.mul(peak).round_().to(dtype).cpu()
 
-        *others, last = self.model.synthesis_stages(quality)
+        if view.divisor == 1:
+            *others, last = self.model.synthesis_stages(header.quality)
+        else:
+            *others, last = self.model.scaled_synthesis_stages(header.quality, view.divisor)
+        stages = [*others, last._replace(run=run)]
         y_hat = y_hat.to(self.device, memory_format=torch.channels_last)
-        pixels = tiling.run([*others, last._replace(run=run)], y_hat, self.core)
-        return pixels[0].permute(1, 2, 0)
+        rows, cols = view.spans(header.width, header.height)
+        pixels, *seen = tiling.run_part(stages, y_hat, self.core, rows, cols)
+        kept = (
+            slice(inner.start - outer.start, inner.stop - outer.start)
+            for inner, outer in zip(
+                map(view.decoded, (rows, cols)), map(view.decoded, seen), strict=True
+            )
+        )
+        return pixels[0].permute(1, 2, 0)[tuple(kept)]
 
     @host.plain_torch()
     def encode(self, picture: Picture, quality: float, effort: int = 0) -> Stream:
@@ -81,7 +99,7 @@ class Codec:
             width=width,
             height=height,
             channels=1 if picture.gray else 3,
-            bit_depth=8,
+            bit_depth=8 * picture.pixels.itemsize,
             model_id=self.info.id,
             fingerprint=self.model.fingerprint,
             quality=quality,
@@ -131,23 +149,27 @@ class Codec:
         return self.model.decompress(*_coded_latents(stream))
 
     @host.plain_torch()
-    def decode(self, stream: Stream) -> Picture:
-        """The coded picture.
+    def decode(self, stream: Stream, view: View = WHOLE, depth: int | None = None) -> Picture:
+        """The coded picture, or what of it the view shows.
 
-        Raises StreamError if the stream is damaged, WeightsError if it was made with other weights.
+        depth: bits a channel, 8 or 16; None for those of the source. Raises StreamError if the
+        stream is damaged, WeightsError if it was made with other weights, UsageError if the view
+        reaches beyond the picture.
         """
         header = stream.header
+        rows, cols = view.spans(header.width, header.height)
         self._check_fingerprint(stream)
         alpha = None
         if stream.alpha is not None:
             alpha = imageio.decode_alpha(stream.alpha, header.width, header.height)
+            alpha = imageio.reduced(alpha, view.divisor)[view.decoded(rows), view.decoded(cols)]
+            alpha = np.ascontiguousarray(alpha)
         with torch.inference_mode():
             y_hat = self._latents(stream)
-            gray = header.channels == 1
-            pixels = self._synthesis(y_hat, header.quality, gray)[: header.height, : header.width]
+            pixels = self._synthesis(y_hat, header, view, depth or header.bit_depth)
         return Picture(
             pixels=np.ascontiguousarray(pixels.numpy()),
-            gray=gray,
+            gray=header.channels == 1,
             alpha=alpha,
             icc=stream.icc,
             exif=stream.exif,
@@ -255,6 +277,11 @@ def _precision(device: torch.device) -> torch.dtype:
 def _cpu_has_bfloat16() -> bool:
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, bool)() for name in names)
+
+
+def _peak(dtype: torch.dtype) -> int:
+    """The value of white."""
+    return 255 if dtype == torch.uint8 else 65535
 
 
 def _pad(pixels: np.ndarray) -> Tensor:

@@ -32,6 +32,9 @@ WRITABLE: dict[str, str] = {
 }
 """Suffixes of pictures that are written, each with its format."""
 
+DEEP = ("PNG", "TIFF", "PPM")
+"""Formats of `WRITABLE` that hold 16 bits a channel."""
+
 PICTURE_SUFFIXES = frozenset(chain.from_iterable(READABLE.values()))
 """What is taken for a picture in a folder."""
 

@@ -9,13 +9,17 @@ import numpy as np
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of two uint8 pictures of one shape; inf if they are equal.
+    """Peak signal-to-noise ratio in dB of two pictures of one shape, inf if they are equal.
 
-    The error is the mean over all samples of all channels. Raises ValueError if heights differ.
+    a, b: both uint8 or both uint16, whose peak is 65535. The error is the mean over all samples of
+    all channels. Raises ValueError if heights or types differ.
     """
+    if a.dtype != b.dtype:
+        raise ValueError(f"{a.dtype} and {b.dtype} have different peaks")
+    peak = np.iinfo(a.dtype).max
     # Integer sums row by row are exact and need the memory of one row.
     error = sum(int(np.square(x.astype(np.int64) - y).sum()) for x, y in zip(a, b, strict=True))
-    return float(10 * np.log10(255**2 * a.size / error)) if error else float("inf")
+    return float(10 * np.log10(peak**2 * a.size / error)) if error else float("inf")
 
 
 def ms_ssim(a: np.ndarray, b: np.ndarray) -> float | None:

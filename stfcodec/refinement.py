@@ -61,9 +61,10 @@ def refine(
 ) -> Tensor:
     """The latents y of one picture, refined. A tile that then costs more keeps its latents.
 
-    pixels: uint8 (H, W, 3), sides multiples of 64. size: the height and width of the picture in
-    it; the padding beyond does not count. y: float32 (1, M, H/16, W/16) before the gain, as is the
-    result. model: with its float networks, the transforms on `device` and all else on the CPU.
+    pixels: uint8 or uint16 (H, W, 3), sides multiples of 64. size: the height and width of the
+    picture in it; the padding beyond does not count. y: float32 (1, M, H/16, W/16) before the gain,
+    as is the result. model: with its float networks, the transforms on `device` and all else on the
+    CPU.
     """
     gain, inverse = model.gains(quality, y)
     y = y * gain
@@ -93,8 +94,10 @@ def _latents(span: slice, within: slice = slice(0, 0)) -> slice:
 
 
 def _cost(model: CompressionModel, pixels: Tensor, inverse: Tensor, quality: float) -> _Cost:
-    """The loss (paper, eq. 1) summed over a tile, in bits. pixels: uint8 (h, w, 3)."""
+    """The loss (paper, eq. 1) summed over a tile, in bits. pixels: uint8 or uint16 (h, w, 3)."""
     x = pixels.permute(2, 0, 1)[None].float()
+    if pixels.dtype == torch.uint16:
+        x = x / 257
     height, width = x.shape[2:]
     lam = lambda_from_quality(quality)
 

@@ -8,7 +8,8 @@ untiled result up to float rounding, and no tile borders are visible.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
 from torch import Tensor
 
@@ -29,6 +30,31 @@ def run(stages: Iterable[Stage], x: Tensor, core: int) -> Tensor:
     for stage in stages:
         x = _run_stage(stage, x, round_up(int(core * stage.tile_scale), DOWNSAMPLING_Z))
     return x
+
+
+def run_part(
+    stages: Sequence[Stage], x: Tensor, core: int, rows: slice, cols: slice
+) -> tuple[Tensor, slice, slice]:
+    """A part of a transform that enlarges: what `run` gives of these rows and columns, and some
+    beside them.
+
+    x, core: as of `run`. rows, cols: in pixels. Returns the part, and the rows and columns that it
+    covers. Memory and time follow the size of the part.
+    """
+    stride = stages[0].strides[0]
+    rows, cols = (
+        _seen(span, stages, side * stride)
+        for span, side in zip((rows, cols), x.shape[2:], strict=True)
+    )
+    return run(stages, x[:, :, _slice(rows, stride), _slice(cols, stride)], core), rows, cols
+
+
+def _seen(span: slice, stages: Sequence[Stage], side: int) -> slice:
+    """What all stages together see of one side of a picture, from where attention windows start."""
+    margin = sum(stage.margin for stage in stages)
+    unit = math.lcm(DOWNSAMPLING_Z, *(stage.margin for stage in stages if stage.margin))
+    stop = round_up(span.stop + margin, DOWNSAMPLING_Z)
+    return slice(max(span.start - margin, 0) // unit * unit, min(stop, side))
 
 
 def _run_stage(stage: Stage, x: Tensor, core: int) -> Tensor:

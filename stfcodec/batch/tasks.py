@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from stfcodec.errors import ImageError
+from stfcodec.formats import DEEP
 from stfcodec.limits import DEFAULT_LIMITS, Limits
 from stfcodec.settings import EncodeSettings
+from stfcodec.view import WHOLE, View
 
 if TYPE_CHECKING:
     from stfcodec.container import StreamInfo
@@ -115,6 +117,10 @@ class Decode:
     """Colour to put transparent pictures on, as of `api.decode`."""
     strip: bool = False
     """Leave out ICC profile, EXIF, XMP and IPTC."""
+    view: View = WHOLE
+    """What of each picture is decoded."""
+    depth: int | None = None
+    """Bits a channel, as of `api.decode_picture`; no more than the format holds."""
 
     def prepare(self) -> None:
         # In the calling thread: two threads must not import numpy at the same time.
@@ -139,6 +145,9 @@ class Decode:
             limits=self.limits,
             background=self.background,
             strip=self.strip,
+            crop=self.view.crop,
+            scale=self.view.scale,
+            depth=self.depth if self.format in DEEP else 8,
         )
         return Coded(picture, info, picture.notes)
 

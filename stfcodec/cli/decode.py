@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import click
 from stfcodec import batch
 from stfcodec.cli import coding, paths
 from stfcodec.errors import ImageError, UsageError
-from stfcodec.formats import PICTURE_SUFFIXES, STREAM_SUFFIXES, WRITABLE
+from stfcodec.formats import DEEP, PICTURE_SUFFIXES, STREAM_SUFFIXES, WRITABLE
 from stfcodec.limits import Limits
+from stfcodec.view import View
 
 _KNOWN = PICTURE_SUFFIXES | STREAM_SUFFIXES
 """Suffixes that say what a file holds."""
@@ -30,6 +32,18 @@ _KNOWN = PICTURE_SUFFIXES | STREAM_SUFFIXES
     metavar="COLOUR",
     help="Put transparent pictures on this colour: a CSS name, #rgb or #rrggbb.",
 )
+@click.option(
+    "--scale",
+    metavar="SCALE",
+    default="1",
+    help="Decode a smaller picture: 1/2, 1/4, 1/8 or 1/16 of the size.",
+)
+@click.option("--crop", metavar="X,Y,W,H", help="Decode a part: left, top, width and height.")
+@click.option(
+    "--depth",
+    type=click.Choice(["8", "16"]),
+    help="Bits a channel of the output.  [default: the source's, if the format holds them]",
+)
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF, XMP and IPTC.")
 def command(
     inputs: tuple[str, ...],
@@ -38,6 +52,9 @@ def command(
     keep_suffix: bool,
     extension: str | None,
     background: str | None,
+    scale: str,
+    crop: str | None,
+    depth: str | None,
     strip: bool,
     weights: Path | None,
     device: str,
@@ -58,7 +75,11 @@ def command(
         named = plan.jobs[0].output  # all have one suffix: only a lone file can be named freely
     if background is not None:
         _check_colour(background)
+    view = View(_crop(crop), _scale(scale))
     format_name = _format(named)
+    if depth == "16" and format_name not in DEEP:
+        holding = ", ".join(DEEP)
+        raise UsageError(f"{format_name} holds 8 bits a channel: for --depth 16 write {holding}")
     outputs = [job.output for job in plan.jobs if job.output]
     plan.warnings.extend(
         (path, paths.MISNAMED.format(format_name))
@@ -66,8 +87,27 @@ def command(
         if path.suffix.lower() in _KNOWN and WRITABLE.get(path.suffix.lower()) != format_name
     )
     limits = Limits(pixels=max_pixels)
-    task = batch.Decode(format_name, device, weights, limits, background, strip)
+    bits = int(depth) if depth else None
+    task = batch.Decode(format_name, device, weights, limits, background, strip, view, bits)
     return coding.run(plan, task, **running)
+
+
+def _scale(text: str) -> Fraction:
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"--scale {text}: choose 1/2, 1/4, 1/8 or 1/16") from None
+
+
+def _crop(text: str | None) -> tuple[int, int, int, int] | None:
+    if text is None:
+        return None
+    try:
+        left, top, width, height = map(int, text.split(","))
+    except ValueError:
+        wanted = "give X,Y,WIDTH,HEIGHT in pixels, such as 0,0,512,512"
+        raise UsageError(f"--crop {text}: {wanted}") from None
+    return left, top, width, height
 
 
 def _format(path: Path) -> str:

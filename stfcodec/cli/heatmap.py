@@ -136,7 +136,10 @@ def command(
     if output is not None:
         pixels = None
         if overlay:
-            pixels = maker.decode(data).pixels if picture is None else picture.pixels
+            from stfcodec.imageio import to_8_bits
+
+            shown = maker.decode(data) if picture is None else picture
+            pixels = to_8_bits(shown.pixels)
         _write(found, pixels, job, format_name, force)
     for each in found:
         if as_json:

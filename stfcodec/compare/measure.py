@@ -109,6 +109,9 @@ def compare(
         notes.append("transparency is compared on white")
     # WebP and AVIF have RGB only, which a profile of grey does not fit.
     profile = None if picture.gray else picture.icc
+    if picture.pixels.dtype != np.uint8:
+        picture = replace(picture, pixels=imageio.to_8_bits(picture.pixels))
+        notes.append("16 bits a channel are compared in 8")
     picture = replace(picture, icc=profile, exif=None, xmp=None, iptc=None, notes=())
     image = imageio.to_image(picture)
     matchers = [SizeMatcher(codec, image) for codec in others.available()[0]]

@@ -16,7 +16,7 @@ MAX_CHUNKS = 64
 QUALITY_SCALE = 1000
 FINGERPRINT_BYTES = 4
 
-PIXEL_FORMATS = ((1, 8), (3, 8))
+PIXEL_FORMATS = ((1, 8), (3, 8), (1, 16), (3, 16))
 """(channels, bits per channel) by pixel format code."""
 
 METADATA_CHUNKS = {"iccp": "icc", "exif": "exif", "xmpm": "xmp", "iptc": "iptc"}
@@ -35,7 +35,7 @@ class Header:
     width: int  # pixels, 1..MAX_SIDE
     height: int  # pixels, 1..MAX_SIDE
     channels: int  # 1 grey | 3 RGB
-    bit_depth: int  # bits per channel: 8
+    bit_depth: int  # bits per channel of the source: 8 | 16
     model_id: int  # 1..MAX_MODEL_ID, see models/registry.py
     fingerprint: bytes  # first 4 bytes of the SHA-256 of the model's weights
     quality: float  # 1..6, a whole number of thousandths
@@ -100,7 +100,7 @@ class StreamInfo:
     channels: int
     """1 for grey, 3 for RGB; alpha does not count."""
     bit_depth: int
-    """Bits a channel, always 8."""
+    """Bits a channel of the source, 8 or 16; alpha has 8."""
     model_id: int
     """The `ModelInfo.id` of the model that it was coded with."""
     fingerprint: str

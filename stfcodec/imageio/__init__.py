@@ -1,20 +1,20 @@
 """Pictures from and to files in the usual formats. Nothing is lost silently.
 
-A `Picture` holds 8-bit RGB planes (equal ones for grey), an optional alpha plane, and ICC, EXIF,
-XMP and IPTC blocks. `Picture.notes` has a line for each thing that was changed or left out. What
-cannot be represented is refused with an ImageError.
+A `Picture` holds RGB planes of 8 or 16 bits (equal ones for grey), an optional alpha plane of 8
+bits, and ICC, EXIF, XMP and IPTC blocks. `Picture.notes` has a line for each thing that was changed
+or left out. What cannot be represented is refused with an ImageError.
 
 * `picture`: the class `Picture`, and its conversion to a Pillow image.
 * `read`, `write`: `Picture` from a source and into a file.
 * `alpha`: the alpha plane of a stream, a PNG.
 * `hidden`: fills what alpha hides, before coding. `background`: puts a picture on a colour.
-* `strip`: leaves metadata out.
+* `strip`: leaves metadata out. `resized`: a part or a reduced copy of a picture.
 
 Parts of reading and writing:
 
 * `sources`: from whatever a caller passes to an open Pillow image.
 * `pillow`: opens files with Pillow, under this package's limits and errors.
-* `modes`: Pillow's pixel modes to 8-bit grey or RGB.
+* `modes`: Pillow's pixel modes to 8-bit grey or RGB. `deep`: what has more than 8 bits.
 * `metadata`: ICC, EXIF, XMP and IPTC blocks, orientation (`reading`), what such blocks say, and the
   structures that they have.
 * `colours`: colour descriptions other than ICC profiles, and profiles that suit the pixels.
@@ -28,8 +28,9 @@ from stfcodec.imageio.alpha import decode_alpha, encode_alpha
 from stfcodec.imageio.background import on_background, parse_colour
 from stfcodec.imageio.colours.profiles import with_fitted_profile
 from stfcodec.imageio.hidden import without_hidden_colours
-from stfcodec.imageio.picture import Picture, to_image
+from stfcodec.imageio.picture import Picture, to_8_bits, to_image
 from stfcodec.imageio.read import read_picture
+from stfcodec.imageio.resized import reduced, with_true_size
 from stfcodec.imageio.sources import Source
 from stfcodec.imageio.strip import without_metadata
 from stfcodec.imageio.write import output_format, write_picture
@@ -43,8 +44,11 @@ __all__ = [
     "output_format",
     "parse_colour",
     "read_picture",
+    "reduced",
+    "to_8_bits",
     "to_image",
     "with_fitted_profile",
+    "with_true_size",
     "without_hidden_colours",
     "without_metadata",
     "write_picture",

@@ -49,12 +49,13 @@ def on_background(picture: Picture, background: str) -> Picture:
         notes.clear()
     else:
         profile = rgb_profile
-    alpha = picture.alpha[..., None].astype(np.uint16)
-    # At most 255 * 255, which uint16 holds.
-    mixed = picture.pixels * alpha + np.array(colour, np.uint16) * (255 - alpha)
+    dtype = picture.pixels.dtype
+    alpha = picture.alpha[..., None].astype(np.uint32)
+    levels = np.array(colour, np.uint32) * (np.iinfo(dtype).max // 255)
+    mixed = picture.pixels * alpha + levels * (255 - alpha)
     return replace(
         picture,
-        pixels=((mixed + 127) // 255).astype(np.uint8),
+        pixels=((mixed + 127) // 255).astype(dtype),
         gray=gray,
         alpha=None,
         icc=profile,

@@ -6,9 +6,10 @@ import io
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from PIL import Image, PngImagePlugin
 
-from stfcodec.imageio.by_format import jpeg_metadata, png, png_profiles, tiff_write
+from stfcodec.imageio.by_format import jpeg_metadata, png, png_profiles, png_write, tiff_write
 from stfcodec.imageio.by_format.tiff_write import Parts
 from stfcodec.imageio.metadata import exif, extended_xmp, iptc, resolution
 from stfcodec.imageio.metadata.blocks import Blocks
@@ -31,7 +32,7 @@ def encode(image: Image.Image, name: str, blocks: Blocks) -> tuple[Parts, list[s
     XMP and IPTC. Raises ImageError, and what Pillow raises, if the format cannot hold the picture.
     """
     blocks = _with_resolution(blocks, name)
-    encoders = {"PNG": _png, "JPEG": _jpeg, "TIFF": tiff_write.encode, "BMP": _bmp}
+    encoders = {"PNG": _png, "JPEG": _jpeg, "TIFF": _tiff, "BMP": _bmp}
     if name in encoders:
         return encoders[name](image, blocks)
     options = _OTHER_OPTIONS.get(name, {})
@@ -39,9 +40,27 @@ def encode(image: Image.Image, name: str, blocks: Blocks) -> tuple[Parts, list[s
         options = options | _options(blocks.icc, blocks.exif, blocks.xmp)
         missing = _present(iptc=blocks.iptc)
     else:
-        missing = _all_but_resolution(blocks)
-        missing += _present(resolution=None if blocks.exif else blocks.resolution)
+        missing = _all_but_pixels(blocks)
     return [_saved(image, name, options)], missing
+
+
+def encode_deep(samples: np.ndarray, name: str, blocks: Blocks) -> tuple[Parts, list[str]]:
+    """As `encode`, of 16 bits a channel.
+
+    samples: uint16 (H, W, 1 to 4), grey or RGB, with alpha or without. name: one of `formats.DEEP`.
+    """
+    blocks = _with_resolution(blocks, name)
+    if name == "TIFF":
+        if samples.shape[2] == 2:  # which Pillow does not read from TIFF
+            samples = samples[..., [0, 0, 0, 1]]
+        return tiff_write.encode(samples, blocks)
+    if name == "PNG":
+        pixel = Image.new(("L", "LA", "RGB", "RGBA")[samples.shape[2] - 1], (1, 1))
+        parts, missing = _png(pixel, blocks)
+        return [*png_write.with_samples(b"".join(parts), samples)], missing
+    height, width, channels = samples.shape
+    head = f"P{5 if channels == 1 else 6}\n{width} {height}\n65535\n".encode()
+    return [head, samples.astype(">u2").tobytes()], _all_but_pixels(blocks)
 
 
 def _with_resolution(blocks: Blocks, name: str) -> Blocks:
@@ -75,6 +94,11 @@ def _all_but_resolution(blocks: Blocks) -> list[str]:
     return _present(icc_profile=blocks.icc, exif=blocks.exif, xmp=blocks.xmp, iptc=blocks.iptc)
 
 
+def _all_but_pixels(blocks: Blocks) -> list[str]:
+    stated = None if blocks.exif else blocks.resolution  # which EXIF states, too
+    return _all_but_resolution(blocks) + _present(resolution=stated)
+
+
 def _saved(image: Image.Image, name: str, options: dict[str, Any]) -> memoryview:
     buffer = io.BytesIO()
     image.save(buffer, name, **options)
@@ -93,6 +117,10 @@ def _png(image: Image.Image, blocks: Blocks) -> tuple[Parts, list[str]]:
         return [data], []
     field = resolution.png_field(blocks.resolution)
     return (png.with_chunk(data, b"pHYs", field), []) if field else ([data], ["resolution"])
+
+
+def _tiff(image: Image.Image, blocks: Blocks) -> tuple[Parts, list[str]]:
+    return tiff_write.encode(np.asarray(image), blocks)
 
 
 def _jpeg(image: Image.Image, blocks: Blocks) -> tuple[Parts, list[str]]:

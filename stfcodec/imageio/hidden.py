@@ -34,13 +34,13 @@ def is_opaque(picture: Picture) -> bool:
 
 
 def _filled(plane: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """uint8 (H, W) without gaps where alpha is 0; black if it is 0 everywhere."""
+    """A plane (H, W) without gaps where alpha is 0; black if it is 0 everywhere."""
     if not alpha.any():
         return np.zeros_like(plane)
     weights = alpha.astype(np.float32)
     coarse = _without_gaps(*(_summed_by_fours(p) for p in (plane * weights, weights)))
     height, width = plane.shape
-    filled: np.ndarray = np.rint(_doubled(coarse)[:height, :width]).astype(np.uint8)
+    filled: np.ndarray = np.rint(_doubled(coarse)[:height, :width]).astype(plane.dtype)
     return filled
 
 

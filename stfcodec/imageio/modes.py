@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageFile, TiffImagePlugin
@@ -16,7 +17,6 @@ TARGET_MODES = {
     **{"RGB": "RGB", "RGBX": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"},
     **{"CMYK": "RGB", "LAB": "RGB", "HSV": "RGB", "YCbCr": "RGB"},
 }
-_WHITE_IS_ZERO = 0
 _UNKNOWN_RANGE = {"I": "32-bit integers", "F": "floating-point numbers"}
 
 
@@ -56,6 +56,11 @@ def _avif_bits(image: ImageFile.ImageFile) -> int:
     return 12 if high_bitdepth and twelve_bit else 10 if high_bitdepth else 8
 
 
+def is_deep_grey(image: Image.Image) -> bool:
+    """Whether Pillow holds the image in one channel of 16 bits."""
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
+
+
 def is_grey_with_alpha(image: Image.Image) -> bool:
     """Whether an image not yet loaded is 16-bit grey with alpha. Pillow opens it as RGBA."""
     return any(tile[3] == "LA;16B" for tile in getattr(image, "tile", ()))
@@ -67,19 +72,20 @@ def to_8_bits(image: Image.Image, bits: int, notes: list[str]) -> Image.Image:
     bits: depth in the file. Raises ImageError if the values of the mode have no known range.
     """
     mode = image.mode
-    is_deep = mode.startswith("I;16") or (mode == "I" and image.format == "PPM")
-    if not is_deep and mode not in TARGET_MODES:
+    if mode not in TARGET_MODES:
         kind = _UNKNOWN_RANGE.get(mode, "of an unknown kind")
         raise ImageError(f"pixels are {kind} (mode {mode}): convert to 8 or 16 bits first")
-    if bits > 8 and not is_deep and image.format == "JPEG2000":
+    if bits > 8 and image.format == "JPEG2000":
         # Pillow rounds up when it drops the low bits, and the brightest pixels wrap to black.
         raise ImageError(f"{bits}-bit colour JPEG 2000: convert it to 8 bits or to PNG first")
     if bits > 8:
         notes.append(f"{bits} bits per channel reduced to 8")
-    image = _with_usable_key(image, notes)
-    key = image.info.get("transparency")
-    if is_deep or (mode == "L" and key is not None):
-        return _to_grey(image, bits, key)
+    key = usable_key(image, notes)
+    if key is None and image.info.get("transparency") is not None:
+        image = image.copy()
+        del image.info["transparency"]
+    if mode == "L" and key is not None:
+        return _with_transparent_level(image, bits, key)
     if mode == "CMYK":
         return _from_cmyk(image, notes)
     if mode in ("LAB", "HSV", "YCbCr"):
@@ -92,18 +98,16 @@ def to_8_bits(image: Image.Image, bits: int, notes: list[str]) -> Image.Image:
     return image if mode == target else image.convert(target)
 
 
-def _with_usable_key(image: Image.Image, notes: list[str]) -> Image.Image:
-    """The image, without its transparent colour or level if that does not suit its mode.
+def usable_key(image: Image.Image, notes: list[str]) -> Any:
+    """The transparent colour or level; None if there is none, or if it does not suit the mode.
 
     A host program may have set it to anything.
     """
     key = image.info.get("transparency")
     if key is None or _is_usable(key, image.mode):
-        return image
+        return key
     notes.append(f"transparency of no use for mode {image.mode} left out")
-    image = image.copy()
-    del image.info["transparency"]
-    return image
+    return None
 
 
 def _is_usable(key: object, mode: str) -> bool:
@@ -120,24 +124,13 @@ def _is_level(value: object) -> bool:
     return isinstance(value, int) and 0 <= value <= 0xFFFF
 
 
-def _to_grey(image: Image.Image, bits: int, key: int | None) -> Image.Image:
-    """Grey of up to 16 bits as mode L, or LA if there is a transparent level.
-
-    key: the transparent level, in the scale of the file.
-    """
-    values = np.asarray(image).astype(np.uint32)
-    peak = 0xFF if image.mode == "L" else 0xFFFF
-    if key is not None and bits < 8:
-        key = key * peak // ((1 << bits) - 1)  # Pillow has scaled the pixels but not the key
-    opaque = None if key is None else values != key
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode != "L":
-        peak = (1 << bits) - 1
-        values = np.minimum(values, peak)
-        if image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
-            values = peak - values  # Pillow inverts 8-bit values only
-    grey = Image.fromarray(((values * 255 + peak // 2) // peak).astype(np.uint8))
-    if opaque is not None:
-        grey.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
+def _with_transparent_level(image: Image.Image, bits: int, key: int) -> Image.Image:
+    """An image of mode L as LA. key: the transparent level, in the scale of the file."""
+    if bits < 8:
+        key = key * 255 // ((1 << bits) - 1)  # Pillow has scaled the pixels but not the key
+    opaque = np.asarray(image) != key
+    grey = image.copy()
+    grey.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
     return grey
 
 

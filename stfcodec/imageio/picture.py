@@ -20,7 +20,7 @@ class Picture:
     """
 
     pixels: np.ndarray
-    """uint8 (H, W, 3), RGB."""
+    """uint8 or uint16 (H, W, 3), RGB, of values from 0 to 255 or 65535."""
     gray: bool = False
     """Whether the file was grey. The three planes of such a picture are equal before coding."""
     alpha: np.ndarray | None = None
@@ -39,16 +39,14 @@ class Picture:
 
 
 def to_image(picture: Picture) -> Image.Image:
-    """A Pillow image of mode L, LA, RGB or RGBA, with the metadata in `info` under Pillow's names.
+    """A Pillow image of 8 bits: mode L, LA, RGB or RGBA, metadata in `info` under Pillow's names.
 
     Pillow's `save` writes the ICC profile from there into PNG and TIFF only. The rest has to be
     passed to it (`image.save(path, exif=image.info["exif"])`), as `write_picture` does. Grey is the
     rounded mean of the three planes, which decoding does not leave exactly equal.
     """
-    pixels = picture.pixels
-    if picture.gray:
-        pixels = ((pixels.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)
-    image = Image.fromarray(pixels)
+    planes = to_8_bits(picture.pixels)
+    image = Image.fromarray(grey(planes) if picture.gray else planes)
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
     block = picture.exif and exif.PREFIX + picture.exif
@@ -56,6 +54,20 @@ def to_image(picture: Picture) -> Image.Image:
     found = {"icc_profile": picture.icc, "exif": block, "xmp": picture.xmp, "dpi": inches}
     image.info.update({name: value for name, value in found.items() if value})
     return image
+
+
+def grey(pixels: np.ndarray) -> np.ndarray:
+    """The rounded mean of three planes, (H, W, 3) -> (H, W)."""
+    mean: np.ndarray = ((pixels.sum(axis=2, dtype=np.uint32) + 1) // 3).astype(pixels.dtype)
+    return mean
+
+
+def to_8_bits(planes: np.ndarray) -> np.ndarray:
+    """uint16 values as uint8, rounded; uint8 ones as they are."""
+    if planes.dtype == np.uint8:
+        return planes
+    rounded: np.ndarray = ((planes.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    return rounded
 
 
 def _dots_per_inch(block: bytes) -> tuple[float, float] | None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import numpy as np
 from PIL import Image, ImageFile
 
 from stfcodec.errors import ImageError
-from stfcodec.imageio import modes
+from stfcodec.imageio import deep, modes
 from stfcodec.imageio.by_format import avif, jpeg2000, tiff
 from stfcodec.imageio.colours import descriptions, profiles
 from stfcodec.imageio.metadata import reading
-from stfcodec.imageio.picture import Picture
+from stfcodec.imageio.picture import Picture, to_8_bits
 from stfcodec.imageio.pillow import errors_as_image_errors, undecoded_file
-from stfcodec.imageio.sources import Source, open_source
+from stfcodec.imageio.sources import Source, open_source, planes_of
 from stfcodec.limits import DEFAULT_LIMITS, Limits
 
 _LOADS_TRUNCATED = (
@@ -22,15 +23,30 @@ _LOADS_TRUNCATED = (
     "PIL.ImageFile.LOAD_TRUNCATED_IMAGES"
 )
 
+_TRANSPOSED: dict[Image.Transpose, Callable[[np.ndarray], np.ndarray]] = {
+    Image.Transpose.FLIP_LEFT_RIGHT: lambda planes: planes[:, ::-1],
+    Image.Transpose.FLIP_TOP_BOTTOM: lambda planes: planes[::-1],
+    Image.Transpose.ROTATE_90: lambda planes: np.rot90(planes, 1),
+    Image.Transpose.ROTATE_180: lambda planes: np.rot90(planes, 2),
+    Image.Transpose.ROTATE_270: lambda planes: np.rot90(planes, 3),
+    Image.Transpose.TRANSPOSE: lambda planes: planes.swapaxes(0, 1),
+    Image.Transpose.TRANSVERSE: lambda planes: np.rot90(planes, 2).swapaxes(0, 1),
+}
+
 
 def read_picture(source: Source, limits: Limits = DEFAULT_LIMITS) -> Picture:
     """Read a file (a path, bytes or an open file), a Pillow image or an array.
 
-    Arrays are uint8 (H, W) or (H, W, 1 to 4), uint16 (H, W) or bool (H, W). `limits` are checked
+    Arrays are uint8 or uint16, (H, W) or (H, W, 1 to 4), or bool (H, W). `limits` are checked
     before anything is decoded. Raises ImageError if the source is not one still picture within
     `limits`. Neither Pillow's settings nor the warning filters of the host program are changed.
     """
     notes: list[str] = []
+    if isinstance(source, np.ndarray):
+        planes = planes_of(source)
+        if reason := limits.refuses(planes.shape[1], planes.shape[0]):
+            raise ImageError(reason)
+        return _picture(planes, notes)
     with ExitStack() as stack:
         stack.enter_context(errors_as_image_errors())
         image = open_source(source, limits, stack, notes)
@@ -43,32 +59,56 @@ def read_picture(source: Source, limits: Limits = DEFAULT_LIMITS) -> Picture:
         found = reading.blocks_in(image, limits.metadata)
         if ImageFile.LOAD_TRUNCATED_IMAGES and undecoded_file(image):
             notes.append(_LOADS_TRUNCATED)
+        deep_planes = deep.samples(image, bits, notes)
         image.load()
         profile = description.profile if description else None
         size = (crop[2] - crop[0], crop[3] - crop[1]) if crop else image.size
         blocks = reading.read_metadata(image, found, size, limits.metadata, notes, profile)
-        image = modes.to_8_bits(image, bits, notes)
-        if is_grey_with_alpha:
-            image = image.convert("LA")
-        if crop is not None:
-            image = image.crop(crop)
+        if deep_planes is None:
+            image = modes.to_8_bits(image, bits, notes)
+            if is_grey_with_alpha:
+                image = image.convert("LA")
+            if crop is not None:
+                image = image.crop(crop)
+            planes = np.array(image).reshape(image.height, image.width, -1)
+        else:
+            planes = deep_planes
         if blocks.transpose is not None:
-            image = image.transpose(blocks.transpose)
-        planes = np.array(image).reshape(image.height, image.width, -1)
-    gray, has_alpha = image.mode in ("L", "LA"), image.mode in ("LA", "RGBA")
-    if has_alpha and not planes[..., -1].any():
-        notes.append("transparent everywhere: nothing of it can be seen, colours are not kept")
-    icc = descriptions.profile_for(description, blocks.icc, gray, notes)
+            planes = _TRANSPOSED[blocks.transpose](planes)
+    icc = descriptions.profile_for(description, blocks.icc, planes.shape[2] < 3, notes)
+    return _picture(planes, notes, icc, blocks)
+
+
+def _picture(
+    planes: np.ndarray,
+    notes: list[str],
+    icc: bytes | None = None,
+    blocks: reading.Metadata | None = None,
+) -> Picture:
+    """planes: uint8 or uint16 (H, W, 1 to 4), grey or RGB, with alpha or without."""
+    gray, alpha = planes.shape[2] < 3, _alpha(planes, notes)
     return Picture(
         pixels=planes[..., :1].repeat(3, axis=2) if gray else np.ascontiguousarray(planes[..., :3]),
         gray=gray,
-        alpha=np.ascontiguousarray(planes[..., -1]) if has_alpha else None,
+        alpha=alpha,
         icc=profiles.fitted(icc, gray, notes),
-        exif=blocks.exif,
-        xmp=blocks.xmp,
-        iptc=blocks.iptc,
+        exif=blocks.exif if blocks else None,
+        xmp=blocks.xmp if blocks else None,
+        iptc=blocks.iptc if blocks else None,
         notes=tuple(notes),
     )
+
+
+def _alpha(planes: np.ndarray, notes: list[str]) -> np.ndarray | None:
+    """The alpha plane in 8 bits, if there is one."""
+    if planes.shape[2] in (1, 3):
+        return None
+    alpha = np.ascontiguousarray(planes[..., -1])
+    if not alpha.any():
+        notes.append("transparent everywhere: nothing of it can be seen, colours are not kept")
+    if alpha.dtype != np.uint8 and (alpha % 257).any():
+        notes.append("16 bits of alpha reduced to 8")
+    return to_8_bits(alpha)
 
 
 def _check_header(image: Image.Image, limits: Limits, notes: list[str]) -> None:

@@ -26,7 +26,7 @@ _RAW_MAGIC = {
 }
 
 
-def open_source(source: Source, limits: Limits, stack: ExitStack, notes: list[str]) -> Image.Image:
+def open_source(source: object, limits: Limits, stack: ExitStack, notes: list[str]) -> Image.Image:
     """An image whose header is read. `stack` closes the files that are opened for it.
 
     What cannot be kept is added to `notes`. Raises ImageError if the source is no picture or has
@@ -36,8 +36,6 @@ def open_source(source: Source, limits: Limits, stack: ExitStack, notes: list[st
         if isinstance(source, TiffImagePlugin.TiffImageFile) and source.tile and source.fp:
             tiff.check_readable(source.fp, notes, by_pillow_alone=True)
         return source
-    if isinstance(source, np.ndarray):
-        return _from_array(source)
     fp = _seekable(_binary_file(source, stack), limits)
     head = fp.read(16)
     fp.seek(0)
@@ -58,21 +56,22 @@ def open_source(source: Source, limits: Limits, stack: ExitStack, notes: list[st
     return image
 
 
-def _from_array(array: np.ndarray) -> Image.Image:
-    """Raises ImageError for shapes and types other than those of `read_picture`."""
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    dtype, channels = array.dtype, array.shape[2] if array.ndim == 3 else 1
-    is_deep = dtype.kind == "u" and dtype.itemsize == 2
-    is_known = (dtype == np.uint8 and 0 < channels <= 4) or (
-        (is_deep or dtype == np.bool_) and channels == 1
-    )
-    if array.ndim not in (2, 3) or not is_known:
+def planes_of(array: np.ndarray) -> np.ndarray:
+    """A copy of an array that a caller passes as a picture: uint8 or uint16 (H, W, 1 to 4).
+
+    Raises ImageError for shapes and types other than those of `read_picture`.
+    """
+    planes = array[..., None] if array.ndim == 2 else array
+    dtype, channels = array.dtype, planes.shape[2] if planes.ndim == 3 else 0
+    is_known = dtype.kind == "u" and dtype.itemsize <= 2 and 0 < channels <= 4
+    if not is_known and not (dtype == np.bool_ and channels == 1):
         kind = f"{dtype} array of shape {array.shape}"
-        raise ImageError(f"{kind}: give uint8 (H, W), (H, W, 3) or (H, W, 4)")
+        raise ImageError(f"{kind}: give uint8 or uint16 (H, W), (H, W, 3) or (H, W, 4)")
     if not array.size:
         raise ImageError(f"empty picture ({array.shape[1]}x{array.shape[0]})")
-    return Image.fromarray(np.ascontiguousarray(array, np.uint16 if is_deep else None))
+    if dtype == np.bool_:
+        return planes * np.uint8(255)
+    return planes.astype(dtype.newbyteorder("="), order="C")
 
 
 def _binary_file(source: object, stack: ExitStack) -> BinaryIO:

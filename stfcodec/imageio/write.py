@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from stfcodec.errors import ImageError
-from stfcodec.formats import WRITABLE
-from stfcodec.imageio import encoders
+from stfcodec.formats import DEEP, WRITABLE
+from stfcodec.imageio import deep, encoders
 from stfcodec.imageio.colours import profiles
 from stfcodec.imageio.hidden import is_opaque
 from stfcodec.imageio.metadata.blocks import Blocks
@@ -22,8 +24,9 @@ _WITHOUT_GREY = ("WEBP",)
 def write_picture(picture: Picture, fp: BinaryIO, format: str = "PNG") -> tuple[str, ...]:
     """Write into a binary file, which need not be seekable.
 
-    format: Pillow's name of it. Returns notes on metadata that the format cannot hold. Raises
-    ImageError if it cannot hold the transparency, or the picture for another reason.
+    format: Pillow's name of it. 16 bits a channel become 8 in formats that hold no more. Returns
+    notes on metadata that the format cannot hold. Raises ImageError if it cannot hold the
+    transparency, or the picture for another reason.
     """
     name = format.upper()
     if name not in WRITABLE.values():
@@ -40,10 +43,13 @@ def write_picture(picture: Picture, fp: BinaryIO, format: str = "PNG") -> tuple[
     icc = picture.icc
     if name in encoders.WITH_PROFILE:
         icc = profiles.fitted(icc, picture.gray and name not in _WITHOUT_GREY, notes)
-    image = to_image(replace(picture, icc=None, exif=None, xmp=None))
     blocks = Blocks(icc, picture.exif, picture.xmp, picture.iptc)
     try:
-        parts, missing = encoders.encode(image, name, blocks)
+        if picture.pixels.dtype == np.uint16 and name in DEEP:
+            parts, missing = encoders.encode_deep(deep.samples_of(picture), name, blocks)
+        else:
+            image = to_image(replace(picture, icc=None, exif=None, xmp=None))
+            parts, missing = encoders.encode(image, name, blocks)
     except Exception as error:  # a plugin may raise anything on a picture that does not fit
         if not raised_by_pillow(error):
             raise

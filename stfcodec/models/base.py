@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stfcodec.models.coding import LatentCoder
@@ -71,6 +72,18 @@ class CompressionModel(LatentCoder):
     @abstractmethod
     def synthesis_stages(self, quality: Tensor | float) -> tuple[Stage, ...]:
         """g_s as stages from ŷ to the picture."""
+
+    def scaled_synthesis_stages(self, quality: Tensor | float, divisor: int) -> tuple[Stage, ...]:
+        """g_s as stages from ŷ to a smaller picture, each of whose pixels is a mean of divisor².
+
+        divisor: a power of two, at most 16.
+        """
+        *others, last = self.synthesis_stages(quality)
+
+        def run(x: Tensor) -> Tensor:
+            return F.avg_pool2d(last.run(x).float().clamp_(0, 1), divisor)
+
+        return (*others, last._replace(run=run, strides=(last.strides[0], divisor)))
 
     @abstractmethod
     def set_precision(self, precision: torch.dtype) -> None:

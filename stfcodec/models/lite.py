@@ -159,6 +159,16 @@ class Synthesis(nn.Module):
         linear = shuffle(self.linear(y_hat), 4) + 0.5
         return shuffle(linear.add(branch, alpha=_RESIDUAL_SCALE), 4).permute(0, 3, 1, 2)
 
+    def block_means(self, y_hat: Tensor, divisor: int) -> Tensor:
+        """Means of divisor² pixels of what the linear path alone gives: (B, 3, 16·h/divisor, …).
+
+        divisor: 8 or 16.
+        """
+        blocks = self.linear(torch.eye(self.linear.in_features, device=y_hat.device))
+        blocks = shuffle(shuffle(blocks[:, None, None], 4), 4).permute(0, 3, 1, 2)
+        means = F.avg_pool2d(blocks, divisor)
+        return F.conv_transpose2d(y_hat, means, stride=BLOCK // divisor) + 0.5
+
 
 class LiteModel(CompressionModel):
     """WACNN or STF in the lite layout, for every quality with one set of weights.
@@ -211,6 +221,16 @@ class LiteModel(CompressionModel):
             return self.g_s(y_hat, _qualities(quality, y_hat), self.precision)
 
         return (Stage(run, (BLOCK, 1), _MARGIN, tile_scale=1.5),)
+
+    def scaled_synthesis_stages(self, quality: Tensor | float, divisor: int) -> tuple[Stage, ...]:
+        if divisor < PATCH:
+            return super().scaled_synthesis_stages(quality, divisor)
+
+        # The network branch changes little of so small a picture (docs/performance.md).
+        def run(y_hat: Tensor) -> Tensor:
+            return self.g_s.block_means(y_hat, divisor)
+
+        return (Stage(run, (BLOCK, divisor), 0),)
 
     def set_precision(self, precision: torch.dtype) -> None:
         self.precision = precision

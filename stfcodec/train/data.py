@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stfcodec.errors import ImageError, UsageError
 from stfcodec.formats import PICTURE_SUFFIXES
-from stfcodec.imageio import read_picture
+from stfcodec.imageio import read_picture, to_8_bits
 from stfcodec.train.settings import Settings
 from stfcodec.train.synthetic import synthetic_pictures
 
@@ -37,7 +37,7 @@ def load_photographs(folder: Path, min_side: int, limit: int | None = None) -> l
 
     def load(path: Path) -> Tensor | None:
         try:
-            pixels = read_picture(path).pixels
+            pixels = to_8_bits(read_picture(path).pixels)
         except ImageError:
             return None
         if min(pixels.shape[:2]) < min_side:

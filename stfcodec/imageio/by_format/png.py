@@ -83,8 +83,13 @@ def has_credentials(fp: IO[bytes]) -> bool:
 def with_chunk(data: memoryview, name: bytes, content: bytes) -> list[bytes | memoryview]:
     """The parts of a PNG file with a further chunk behind its header."""
     begin = len(MAGIC) + 12 + _HEADER_BYTES
-    crc = zlib.crc32(name + content).to_bytes(4, "big")
-    return [data[:begin], len(content).to_bytes(4, "big") + name + content + crc, data[begin:]]
+    return [data[:begin], chunk(name, content), data[begin:]]
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """A chunk with its length and its CRC."""
+    crc = zlib.crc32(content, zlib.crc32(name)).to_bytes(4, "big")
+    return b"".join((len(content).to_bytes(4, "big"), name, content, crc))
 
 
 def without_large_chunks(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 
 import numpy as np
-from PIL import Image
 
 from stfcodec.errors import ImageError
 from stfcodec.imageio.by_format import tiff_metadata
@@ -34,12 +33,12 @@ _ALPHA = 2  # not premultiplied
 _MAX_BYTES = 0xFFFF_FFFF
 
 
-def encode(image: Image.Image, blocks: Blocks) -> tuple[Parts, list[str]]:
+def encode(samples: np.ndarray, blocks: Blocks) -> tuple[Parts, list[str]]:
     """The parts of a file, and the names of blocks that it cannot hold.
 
-    image: of mode L, LA, RGB or RGBA. Raises ImageError over 4 GiB.
+    samples: uint8 or uint16, grey (H, W) or (H, W, 1 to 4), grey or RGB, with alpha or without.
+    Raises ImageError over 4 GiB.
     """
-    samples = np.ascontiguousarray(np.asarray(image))
     missing, order, head, raw = [], "<", bytearray(_HEADER_BYTES), []
     if blocks.exif:
         try:
@@ -48,6 +47,7 @@ def encode(image: Image.Image, blocks: Blocks) -> tuple[Parts, list[str]]:
             raw = exif.raw_entries(blocks.exif, _KEPT_TAGS)
         except DirectoryError:
             missing.append("exif")
+    samples = np.ascontiguousarray(samples, np.dtype(f"{order}u{samples.itemsize}"))
     head += bytes(len(head) % 2)
     directory_at = len(head) + samples.nbytes + samples.nbytes % 2
     fields = _fields(samples, len(head), order)
@@ -63,7 +63,7 @@ def encode(image: Image.Image, blocks: Blocks) -> tuple[Parts, list[str]]:
     signature = b"II" if order == "<" else b"MM"
     struct.pack_into(order + "2sHI", head, 0, signature, 42, directory_at)
     padding = bytes(samples.nbytes % 2)
-    return [bytes(head), samples.data.cast("B"), padding, directory], missing
+    return [bytes(head), samples.view(np.uint8).data.cast("B"), padding, directory], missing
 
 
 def _fields(samples: np.ndarray, offset: int, order: str) -> Fields:
@@ -79,7 +79,7 @@ def _fields(samples: np.ndarray, offset: int, order: str) -> Fields:
     fields = {
         256: integers(LONG, width),
         257: integers(LONG, height),
-        258: integers(SHORT, *(8,) * channels),
+        258: integers(SHORT, *(8 * samples.itemsize,) * channels),
         259: integers(SHORT, 1),  # not compressed
         262: integers(SHORT, _BLACK_IS_ZERO if channels < 3 else _RGB),
         273: integers(LONG, offset),

@@ -1,0 +1,142 @@
+"""Samples of more than 8 bits a channel, in full: Pillow has no mode for colours of that depth.
+
+Pillow unpacks the first byte of each 16-bit sample, or the second one if it is told the other byte
+order. So a second image of the same file gives the low bytes.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import IO, BinaryIO, cast
+
+import numpy as np
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
+
+from stfcodec.errors import ImageError
+from stfcodec.imageio import modes
+from stfcodec.imageio.picture import Picture, grey
+from stfcodec.imageio.pillow import open_image, undecoded_file
+
+PEAK = 65535
+_WHITE_IS_ZERO = 0
+_PLANAR, _SEPARATE = 284, 2
+_GREY_AND_ALPHA = "LA;16B"
+_NATIVE, _FOREIGN = ("L", "B") if sys.byteorder == "little" else ("B", "L")
+_OTHER_ORDER = {"L": "B", "B": "L", "N": _FOREIGN}
+_CHANNELS = ("RGB", "RGBA", "RGBX", "R", "G", "B", "A")
+"""Raw modes that Pillow unpacks in both byte orders: interleaved channels, and single planes."""
+
+
+def samples(image: Image.Image, bits: int, notes: list[str]) -> np.ndarray | None:
+    """Load an image; its samples, uint16 (H, W, 1 to 4), grey or RGB, with alpha or without.
+
+    None, and nothing is loaded, if the image has no more than 8 bits or cannot be had in full.
+    bits: depth in the file. Values span 0…65535. Raises ImageError and what Pillow raises.
+    """
+    if bits <= 8:
+        return None
+    if modes.is_deep_grey(image):
+        image.load()
+        return _grey(image, bits, modes.usable_key(image, notes))
+    fp = undecoded_file(image)
+    if fp is None or image.tell() or not isinstance(image, ImageFile.ImageFile):
+        return None
+    if image.format == "PPM" and image.mode == "RGB" and image.tile[0].codec_name == "ppm":
+        return _portable(image, fp)
+    return _in_two_bytes(image, fp, notes)
+
+
+def samples_of(picture: Picture) -> np.ndarray:
+    """The samples of a picture of 16 bits: uint16 (H, W, 1 to 4), with alpha if it has some."""
+    pixels = grey(picture.pixels)[..., None] if picture.gray else picture.pixels
+    if picture.alpha is None:
+        return pixels
+    return np.concatenate([pixels, picture.alpha[..., None] * np.uint16(PEAK // 255)], axis=2)
+
+
+def _grey(image: Image.Image, bits: int, key: object) -> np.ndarray:
+    """key: the transparent level in the scale of the file; None if there is none."""
+    values, peak = np.asarray(image).astype(np.uint32), PEAK
+    opaque = None if key is None else values != key
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        peak = (1 << bits) - 1
+        values = np.minimum(values, peak)
+        if image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
+            values = peak - values  # Pillow inverts 8-bit values only
+    planes = [_spread(values, peak)]
+    if opaque is not None:
+        planes.append(opaque * np.uint16(PEAK))
+    return np.stack(planes, axis=2)
+
+
+def _spread(values: np.ndarray, peak: int) -> np.ndarray:
+    """Values of 0…peak, rounded to uint16 values of 0…65535."""
+    return ((values.astype(np.uint32) * PEAK + peak // 2) // peak).astype(np.uint16)
+
+
+def _portable(image: ImageFile.ImageFile, fp: IO[bytes]) -> np.ndarray:
+    """The samples of a binary PPM, two bytes each, the high one first."""
+    tile = image.tile[0]
+    assert isinstance(tile.args, tuple)
+    peak = int(tile.args[1])
+    fp.seek(tile.offset)
+    data = fp.read(6 * image.width * image.height)
+    if len(data) < 6 * image.width * image.height:
+        raise ImageError("damaged or cut short: image file is truncated")
+    values = np.frombuffer(data, ">u2").reshape(image.height, image.width, 3)
+    image.load()
+    return _spread(np.minimum(values, peak), peak)
+
+
+def _in_two_bytes(image: ImageFile.ImageFile, fp: IO[bytes], notes: list[str]) -> np.ndarray | None:
+    """The samples of a PNG or TIFF file, from two images of it."""
+    raw_modes = [_raw_mode(tile) for tile in image.tile]
+    if image.format not in ("PNG", "TIFF") or not all(map(_low_bytes, raw_modes)):
+        return None
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and _has_compressed_planes(image):
+        return None
+    position = fp.tell()
+    twin = open_image(cast(BinaryIO, fp), [image.format])
+    twin.tile = [_with_raw_mode(tile, _low_bytes(_raw_mode(tile))) for tile in twin.tile]
+    twin.load()
+    low = np.asarray(twin)
+    fp.seek(position)
+    image.load()
+    if raw_modes[0] == _GREY_AND_ALPHA:  # high and low byte of grey, then of alpha
+        return _joined(low[..., ::2], low[..., 1::2])
+    pixels = _joined(np.asarray(image), low)
+    key = modes.usable_key(image, notes)
+    if key is None:
+        return pixels
+    opaque = (pixels != np.array(key)).any(axis=2, keepdims=True)
+    return np.concatenate([pixels, opaque * np.uint16(PEAK)], axis=2)
+
+
+def _joined(high: np.ndarray, low: np.ndarray) -> np.ndarray:
+    joined: np.ndarray = high * np.uint16(256) + low
+    return joined
+
+
+def _has_compressed_planes(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Whether libtiff reads planes, for which Pillow does not ask the raw mode."""
+    return image.tag_v2.get(_PLANAR) == _SEPARATE and image.tile[0].codec_name == "libtiff"
+
+
+def _raw_mode(tile: ImageFile._Tile) -> str:
+    return str(tile.args[0] if isinstance(tile.args, tuple) else tile.args)
+
+
+def _low_bytes(raw_mode: str) -> str:
+    """The raw mode that unpacks the other byte of each sample; empty if there is none."""
+    if raw_mode == _GREY_AND_ALPHA:
+        return "RGBA"
+    channels, _, order = raw_mode.partition(";16")
+    if channels not in _CHANNELS or order not in _OTHER_ORDER:
+        return ""
+    return f"{channels};16{_OTHER_ORDER[order]}"
+
+
+def _with_raw_mode(tile: ImageFile._Tile, raw_mode: str) -> ImageFile._Tile:
+    if isinstance(tile.args, tuple):
+        return tile._replace(args=(raw_mode, *tile.args[1:]))
+    return tile._replace(args=raw_mode)
