@@ -15,7 +15,7 @@ from typing import Any
 START = b"\x89STF\r\n\x1a\n\x01"
 METADATA_LIMIT = 16777216
 CHUNK_LIMIT = 64
-CHANNELS = (1, 3)
+PIXEL_FORMATS = ((1, 8), (3, 8), (1, 16), (3, 16))
 METADATA = {"iccp": "icc", "exif": "exif", "xmpm": "xmp", "iptc": "iptc"}
 KNOWN = {"HEAD", "DATA", "alph", *METADATA}
 
@@ -79,9 +79,10 @@ def head(payload: bytes) -> dict[str, Any]:
     demand(not fields.left, "HEAD is too long")
     demand(1 <= width < 1 << 24 and 1 <= height < 1 << 24, "size is outside its range")
     demand(1 <= model < 1 << 16, "model id is outside its range")
-    demand(form < len(CHANNELS), "pixel format is reserved")
+    demand(form < len(PIXEL_FORMATS), "pixel format is reserved")
+    channels, bit_depth = PIXEL_FORMATS[form]
     demand(1000 <= quality <= 6000, "quality is outside its range")
-    size = {"width": width, "height": height, "channels": CHANNELS[form], "bit_depth": 8}
+    size = {"width": width, "height": height, "channels": channels, "bit_depth": bit_depth}
     return size | {"model_id": model, "fingerprint": fingerprint.hex(), "quality": quality / 1000}
 
 

@@ -76,7 +76,7 @@ def headers(sound: Fields) -> Iterator[tuple[str, bytes]]:
         "model-unknown": {"model": 999},
         "model-65536": {"model": 65536},
         "foreign-fingerprint": {"fingerprint": FOREIGN},
-        "pixel-format-2": {"packed": 2 << 13 | 3500},
+        "pixel-format-4": {"packed": 4 << 13 | 3500},
         "pixel-format-7": {"packed": 7 << 13 | 3500},
         "quality-0": {"packed": 1 << 13},
         "quality-999": {"packed": 1 << 13 | 999},

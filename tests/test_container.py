@@ -151,6 +151,9 @@ def test_inspect() -> None:
     assert plain["chunks"][0] == {"type": "HEAD", "length": 11, "crc": "52f4bde5"}
 
 
+FORMATS = "one of 1 x 8, 3 x 8, 1 x 16, 3 x 16"
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -160,8 +163,8 @@ def test_inspect() -> None:
         ("quality", 0.999, "quality is 0.999, must be 1..6"),
         ("quality", float("nan"), "quality is nan, must be 1..6"),
         ("quality", 3.14159, "quality is 3.14159, must be rounded to thousandths"),
-        ("channels", 4, "channels x bit_depth is 4 x 8, must be one of 1 x 8, 3 x 8"),
-        ("bit_depth", 16, "channels x bit_depth is 3 x 16, must be one of 1 x 8, 3 x 8"),
+        ("channels", 4, "channels x bit_depth is 4 x 8, must be " + FORMATS),
+        ("bit_depth", 12, "channels x bit_depth is 3 x 12, must be " + FORMATS),
         ("fingerprint", b"abc", "fingerprint has 3 bytes, must have 4"),
     ],
 )
@@ -222,7 +225,7 @@ def test_every_single_bit_flipped(written: Stream) -> None:
         (stream(head(model=65536), DATA), "model_id is 65536"),
         (stream(head(packed=1 << 13 | 999), DATA), "quality is 0.999"),
         (stream(head(packed=1 << 13 | 6001), DATA), "quality is 6.001"),
-        (stream(head(packed=2 << 13 | 3500), DATA), "pixel format 2 is unknown"),
+        (stream(head(packed=4 << 13 | 3500), DATA), "pixel format 4 is unknown"),
         (stream(chunk(b"HEAD", head()[5:-4] + b"\0"), DATA), "HEAD is 1 bytes too long"),
         (stream(chunk(b"HEAD", head()[5:-5]), DATA), "quality at byte 9 of the chunk HEAD"),
         (stream(chunk(b"HEAD", b""), DATA), "width at byte 0 of the chunk HEAD"),

@@ -134,7 +134,7 @@ def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         raise MemoryError
 
     monkeypatch.setattr(modes, "to_8_bits", exhausted)
-    assert "memory of this machine" in refusal(RGB)
+    assert "memory of this machine" in refusal(images.file(Image.fromarray(RGB), "PNG"))
 
 
 def test_byte_limit(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of every pixel mode and depth are read as 8-bit grey or RGB, or refused in one line."""
+"""Pictures of every pixel mode and depth are read as grey or RGB, or refused in one line."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from dataclasses import replace
 import images
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import ExifTags, Image, features
 from reading import read, refusal, to_8, written
 
 from stfcodec.imageio import modes, read_picture, to_image
+from stfcodec.imageio.by_format import png
 
 RGB = images.pixels()
 GREY = images.pixels(channels=1)
@@ -172,8 +173,8 @@ def test_cmyk_with_an_unusable_profile(profile: bytes) -> None:
 )
 def test_16_bit_grey(data: bytes) -> None:
     picture = read_picture(data)
-    assert picture.gray and np.array_equal(picture.pixels[..., 0], to_8(DEEP))
-    assert picture.notes == ("16 bits per channel reduced to 8",)
+    assert picture.gray and picture.pixels.dtype == np.uint16 and picture.notes == ()
+    assert np.array_equal(picture.pixels[..., 0], DEEP)
 
 
 DEEP_RGB = DEEP[..., None].repeat(3, axis=2) ^ np.uint16([0, 0x3000, 0x5000])
@@ -189,30 +190,68 @@ DEEP_RGB = DEEP[..., None].repeat(3, axis=2) ^ np.uint16([0, 0x3000, 0x5000])
     ],
     ids=["png", "tiff", "tiff-big-endian", "ppm"],
 )
-def test_16_bit_rgb_is_noticed_though_pillow_says_nothing(data: bytes) -> None:
+def test_16_bit_rgb_though_pillow_holds_8(data: bytes) -> None:
     picture = read_picture(data)
-    assert np.abs(picture.pixels - DEEP_RGB / 257).max() <= 1
-    assert picture.notes == ("16 bits per channel reduced to 8",)
-    assert read_picture(Image.open(io.BytesIO(data))).notes == picture.notes
+    assert np.array_equal(picture.pixels, DEEP_RGB) and picture.notes == ()
+    opened = Image.open(io.BytesIO(data))
+    assert np.array_equal(read_picture(opened).pixels, DEEP_RGB)
+    loaded = read_picture(opened)  # Pillow has dropped the low bits by now
+    assert np.array_equal(loaded.pixels, np.asarray(opened))
 
 
 def test_16_bit_alpha() -> None:
     grey = read_picture(images.png(np.dstack([DEEP, DEEP[::-1]]), 16))
-    assert grey.gray and np.array_equal(grey.alpha, DEEP[::-1] >> 8)
+    assert grey.gray and np.array_equal(grey.alpha, to_8(DEEP[::-1]))
+    assert np.array_equal(grey.pixels[..., 0], DEEP)
     colour = read_picture(images.png(np.dstack([DEEP_RGB, DEEP]), 16))
-    assert not colour.gray and np.array_equal(colour.alpha, DEEP >> 8)
-    assert grey.notes == colour.notes == ("16 bits per channel reduced to 8",)
+    assert not colour.gray and np.array_equal(colour.alpha, to_8(DEEP))
+    assert np.array_equal(colour.pixels, DEEP_RGB)
+    assert grey.notes == colour.notes == ("16 bits of alpha reduced to 8",)
+    full = np.uint16([0, 65535])[np.arange(DEEP.size).reshape(DEEP.shape) % 2]
+    assert read_picture(images.png(np.dstack([DEEP_RGB, full]), 16)).notes == ()
 
 
-def test_16_bit_transparent_colour_is_refused() -> None:
-    assert "alpha channel" in refusal(images.png(DEEP_RGB, 16, key=(1, 2, 3)))
+def test_16_bit_transparent_colour() -> None:
+    key = tuple(int(level) for level in DEEP_RGB[2, 3])
+    near = DEEP_RGB.copy()
+    near[2, 4] = near[2, 3] ^ np.uint16([0, 0, 1])  # one bit of 48 away
+    picture = read_picture(images.png(near, 16, key=key))
+    assert np.array_equal(picture.pixels, near)
+    assert np.array_equal(picture.alpha, (near != key).any(axis=2) * np.uint8(255))
+
+
+def test_16_bit_grey_level_that_is_transparent() -> None:
+    picture = read_picture(images.png(DEEP, 16, key=(int(DEEP[1, 1]),)))
+    assert np.array_equal(picture.alpha, (DEEP[1, 1] != DEEP) * np.uint8(255))
+
+
+def test_16_bit_files_cut_short() -> None:
+    data = b"P6 11 5 65535\n" + DEEP_RGB.astype(">u2").tobytes()
+    assert "cut short" in refusal(data[:-1])
+    for data in (images.png(DEEP_RGB, 16), images.tiff16(DEEP_RGB)):
+        assert refusal(data[: len(data) * 2 // 3])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_16_bit_pictures_are_turned_as_8_bit_ones_are(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    block = exif.tobytes()[6:]
+    small = np.arange(6, dtype=np.uint16).reshape(2, 3)[..., None].repeat(3, axis=2)
+    turned = []
+    for factor, bits in ((40, 8), (40 * 257, 16)):
+        coded = memoryview(images.png(small * np.uint16(factor), bits))
+        turned.append(read_picture(b"".join(png.with_chunk(coded, b"eXIf", block))).pixels)
+    assert np.array_equal(turned[0] * np.uint16(257), turned[1])
 
 
 def test_depths_between() -> None:
     samples = np.arange(0, 1024, 93, dtype=">u2")
     picture = read_picture(b"P5 12 1 1023\n" + samples.tobytes())
-    assert picture.notes == ("10 bits per channel reduced to 8",)
-    assert np.array_equal(picture.pixels[0, :, 0], np.rint(samples / 1023 * 255))
+    assert picture.notes == () and picture.pixels.dtype == np.uint16
+    assert np.abs(picture.pixels[0, :, 0] - samples / 1023 * 65535).max() <= 1
+    colour = read_picture(b"P6 4 1 1023\n" + samples.tobytes())
+    assert np.array_equal(colour.pixels.ravel(), np.rint(samples / 1023 * 65535))
 
 
 def test_small_largest_value_is_stretched() -> None:
@@ -223,8 +262,7 @@ def test_small_largest_value_is_stretched() -> None:
 @pytest.mark.skipif(not features.check_codec("jpg_2000"), reason="Pillow without OpenJPEG")
 def test_jpeg_2000_depth() -> None:
     picture = read(Image.fromarray(DEEP), "JPEG2000")
-    assert picture.notes == ("16 bits per channel reduced to 8",)
-    assert np.array_equal(picture.pixels[..., 0], to_8(DEEP))
+    assert picture.notes == () and np.array_equal(picture.pixels[..., 0], DEEP)
     assert read(Image.fromarray(RGB), "JPEG2000").notes == ()
 
 

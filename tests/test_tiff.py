@@ -37,6 +37,8 @@ def is_read_as(data: bytes, expected: np.ndarray, within: float = 1.0) -> bool:
     picture = read_picture(data)
     planes = [picture.pixels[..., 0]] if picture.gray else [picture.pixels]
     planes += [] if picture.alpha is None else [picture.alpha]
+    if picture.pixels.dtype == np.uint16:
+        planes[0] = planes[0] / 257
     got = np.dstack(planes).astype(float)
     expected = np.atleast_3d(expected)
     return got.shape == expected.shape and bool(np.abs(got - expected).max() <= within)
@@ -54,12 +56,15 @@ def test_planes_and_interleaved_channels(samples: np.ndarray, channels: int, pla
         extra = (2,) if channels == 4 else ()
         data = tiff(samples[..., :channels], planar=planar, extra=extra, **layout)
         assert is_read_as(data, expected), layout
+        if samples is DEEP and not (planar and channels > 1 and layout["compressed"]):
+            picture = read_picture(data)  # libtiff takes planes apart to 8 bits
+            assert (picture.pixels == DEEP[..., : min(channels, 3)]).all()
 
 
 def test_planes_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     path.write_bytes(tiff(DEEP[..., :3], planar=True))
-    assert np.abs(read_picture(path).pixels - DEEP[..., :3] / 257).max() <= 1
+    assert np.array_equal(read_picture(path).pixels, DEEP[..., :3])
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
