@@ -62,7 +62,8 @@ def test_a_crop_of_the_published_networks(name: str) -> None:
     with torch.inference_mode():
         whole = tiling.run(stages, y_hat, 1 << 20)
         found, rows, _ = tiling.run_part(stages, y_hat, 1 << 20, slice(450, 500), slice(0, 64))
-    assert rows.start == 192 and found.shape[2:] == (rows.stop - 192, 64)
+    assert 0 < rows.start <= 450 - sum(stage.margin for stage in stages)
+    assert found.shape[2:] == (rows.stop - rows.start, 64)
     kept = slice(450 - rows.start, 500 - rows.start)
     assert torch.allclose(found[:, :, kept], whole[:, :, 450:500], atol=1e-4)
 
