@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from stfcodec.bits import BitAllocation
     from stfcodec.imageio import Picture
 
-__version__ = "0.5.0"
-"""The version of the package, as in "0.5.0"."""
+__version__ = "0.6.0"
+"""The version of the package, as in "0.6.0"."""
 
 __all__ = [
     "BitAllocation",

@@ -36,6 +36,7 @@ RELEASES: tuple[Release, ...] = (
     Release("stf-lite", "d5fa4eb7", "0.4.0", preview=True, bd_rate=-54.6),
     Release("wacnn-lite", "fa4d5cde", "0.5.0", preview=True, bd_rate=-58.1),
     Release("stf-lite", "e397559b", "0.5.0", preview=True, bd_rate=-55.8),
+    Release("stf-lite", "a492eddd", "0.6.0", preview=True, bd_rate=-56.5),
 )
 
 
