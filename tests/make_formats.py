@@ -136,7 +136,7 @@ INPUT: tuple[Feature, ...] = (
             by_format(TIFF=lambda: images.tiff16(np.dstack([DEEP] * 3))),
             saved(Image.fromarray(DEEP), "PPM JPEG2000"),
         ),
-        lambda p: False,
+        lambda p: np.array_equal(p.pixels[..., 0], DEEP),
     ),
     Feature(
         "CMYK",
@@ -267,6 +267,11 @@ _DPI = read_picture(images.file(_RGB_IMAGE, "PNG", dpi=(300, 300))).exif
 OUTPUT: tuple[tuple[str, Picture, Callable[[Picture], bool]], ...] = (
     ("RGB", _SOURCE, lambda p: not p.gray and _close(p, RGB, 12)),
     ("grey", Picture(GREY[..., None].repeat(3, 2), gray=True), lambda p: p.gray),
+    (
+        "16 bits a channel",
+        Picture(np.dstack([DEEP] * 3)),
+        lambda p: np.array_equal(p.pixels[..., 0], DEEP),
+    ),
     ("transparency", replace(_SOURCE, alpha=CLEAR), lambda p: p.alpha is not None),
     ("ICC profile", replace(_SOURCE, icc=PROFILE), lambda p: p.icc == PROFILE),
     ("EXIF", replace(_SOURCE, exif=_TAGS), lambda p: _tags(p).get(ExifTags.Base.Make) == "Cam"),
@@ -291,7 +296,7 @@ def written_result(picture: Picture, is_kept: Callable[[Picture], bool], name: s
         return f"{REFUSED} without `--background`"
     if is_kept(read_picture(buffer.getvalue())):
         return KEPT
-    if picture.gray:
+    if picture.gray or picture.pixels.dtype == np.uint16:
         return CONVERTED
     return WARNED if notes else SILENT
 
