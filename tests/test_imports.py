@@ -25,8 +25,8 @@ LAYERS = (
     {"rate_control"},
     {"settings"},
     {"api"},
-    {"batch", "checkpoints", "compare", "train"},
-    {"cli"},
+    {"batch", "checkpoints", "compare", "pillow", "train"},
+    {"cli", "imageio_plugin", "pillow_plugin"},
     {"__main__"},
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
