@@ -9,7 +9,7 @@ PICTURE ?= docs/images/kodim23.png
 QUALITY ?= 3
 KODAK ?= ../shared/data/kodak
 PHOTOGRAPHS ?= ../shared/data/train
-CODE := stfcodec benchmarks tests setup.py
+CODE := stfcodec benchmarks tests docs/examples setup.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-quick test-minimum coverage fuzz lint format wheels results bench ablation clean

@@ -206,10 +206,28 @@ def read_bytes(
     file is over the limit, another StfError if it cannot be read.
     """
     path = Path(path)
+    with _opening(path), _open(path, "rb") as file:
+        return _read(file, str(path), limit, check)
+
+
+def check_input(path: Path, check: Check) -> None:
+    """Raise the error of `read_bytes` that the name or the first bytes of a file give.
+
+    What is no regular file, such as a pipe, passes, and nothing is read from it.
+    """
+    with _opening(path):
+        if is_open_file(path) or (path.exists() and not path.is_file()):
+            return
+        with path.open("rb") as file:
+            check(_take(file, HEAD))
+
+
+@contextmanager
+def _opening(path: Path) -> Iterator[None]:
+    """Turn the errors of opening a file for reading into StfError."""
     try:
-        with _open(path, "rb") as file:
-            return _read(file, str(path), limit, check)
-    except OSError as error:  # of opening
+        yield
+    except OSError as error:
         raise StfError(f"cannot read {path}: {_reason(error, path)}") from error
     except ValueError:
         raise StfError(f"cannot read {str(path)!r}: no name of a file") from None

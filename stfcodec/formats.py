@@ -9,6 +9,9 @@ from itertools import chain
 
 STREAM_SUFFIX = ".stf"
 
+STREAM_MIME = "image/x-stf"
+"""The MIME type of streams, which is not registered anywhere."""
+
 READABLE: dict[str, tuple[str, ...]] = {
     "PNG": (".png",),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),

@@ -262,6 +262,38 @@ def test_nothing_starts_when_the_task_cannot(tmp_path: Path) -> None:
         list(run(make_jobs(tmp_path, ["a"]), task))
 
 
+def test_nothing_is_loaded_for_files_that_cannot_be_coded(tmp_path: Path) -> None:
+    class Unready(Shout):
+        def prepare(self) -> None:
+            raise WeightsError("no weights")
+
+        def check(self, head: bytes) -> None:
+            if head == b"bad":
+                raise ImageError("no picture")
+
+    missing, bad, done = make_jobs(tmp_path, ["missing", "bad", "done"])
+    assert missing.source is not None
+    assert done.output is not None
+    missing.source.unlink()
+    done.output.parent.mkdir()
+    done.output.write_bytes(b"old")
+    messages = [r.failure.message for r in run([missing, bad, done], Unready()) if r.failure]
+    for message, words in zip(messages, ["No such file", "no picture", "exists"], strict=True):
+        assert words in message
+    assert [r.failure for r in run([done], Unready(), "skip")] == [None]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_a_first_look_takes_nothing_from_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[b"text"])
+    writer.start()
+    task = Shout()
+    list(run([Job(tmp_path / "pipe", tmp_path / "out.stf")], task))
+    writer.join()
+    assert task.coded == [b"text"]
+
+
 def test_a_lone_file_gives_its_own_exit_code() -> None:
     failed = Result(Job(Path("a"), Path("b")), failure=explain(StreamError("damaged")))
     alone, among_others = Report(single=True), Report(single=False)

@@ -25,8 +25,8 @@ LAYERS = (
     {"rate_control"},
     {"settings"},
     {"api"},
-    {"batch", "checkpoints", "compare", "train"},
-    {"cli"},
+    {"batch", "checkpoints", "compare", "pillow", "train"},
+    {"cli", "imageio_plugin", "pillow_plugin"},
     {"__main__"},
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
@@ -141,6 +141,29 @@ def test_info_loads_no_codec(tmp_path: Path) -> None:
     path = tmp_path / "a.stf"
     path.write_bytes(container.write(container.Stream(header, b"z", b"y", 0)))
     assert not loaded_by(RUN, "info", str(path)) & HEAVY
+
+
+FAIL = RUN.replace("== 0", "!= 0")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["encode", "missing.jpg"],
+        ["encode", "setup.py", "-o", "README.md"],
+        ["encode", "README.md", "-m", "nobody"],
+        ["encode", "docs/images/kodim23.png", "-o", "{out}", "-m", "wacnn", "-q", "3"],
+        ["encode", "tests/golden/stf-lite-6-1x1-grey.stf", "-o", "{out}"],
+        ["decode", "missing.stf"],
+        ["decode", "README.md"],
+    ],
+    ids=" ".join,
+)
+def test_mistakes_are_told_without_loading_torch(
+    arguments: list[str], tmp_path: Path, weights_folder: Path
+) -> None:
+    out = str(tmp_path / "out.stf")
+    assert "torch" not in loaded_by(FAIL, *(word.format(out=out) for word in arguments))
 
 
 @pytest.mark.parametrize("name", [*LIGHT, *(name for name in MODULES if name.startswith("cli"))])

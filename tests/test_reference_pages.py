@@ -17,7 +17,7 @@ from stfcodec.cli.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOGRAPH = ROOT / "docs" / "images" / "kodim23.png"
-PAGES_WITH_PYTHON = ("README.md", "docs/python.md")
+PAGES_WITH_PYTHON = ("README.md", "docs/python.md", "docs/plugins.md")
 
 
 def test_the_command_line_is_as_described() -> None:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from threading import Thread
 from typing import Any, Generic, Literal, TypeVar
@@ -35,10 +35,19 @@ def run(
     """Code every job and yield one result each, in the order of `jobs`.
 
     A job's failure becomes its result. At most AHEAD inputs wait in memory, and one output is
-    being saved, while another is coded. Raises StfError where `task` cannot start at all.
+    being saved, while another is coded. Raises StfError where `task` cannot start at all. What it
+    needs, which takes seconds, is loaded once there is a job that looks feasible.
     """
-    task.prepare()
     upcoming = iter(jobs)
+    for job in upcoming:
+        try:
+            _look(task, job, existing)
+        except Exception as error:
+            yield Result(job, failure=_failure(error, existing))
+        else:
+            upcoming = chain([job], upcoming)
+            task.prepare()
+            break
     reading: deque[tuple[Job, _Call[tuple[Any, int]]]] = deque()
     saver = _Saver(task, existing)
     saving: _Call[Result] | None = None
@@ -90,13 +99,25 @@ class _Call(Thread, Generic[T]):
         return self._value.pop()
 
 
+def _look(task: Task, job: Job, existing: Existing) -> None:
+    """Raise StfError where the names or the first bytes of a job's files forbid it."""
+    _check_output(job, existing)
+    if job.source is not None:
+        files.check_input(job.source, task.check)
+
+
+def _check_output(job: Job, existing: Existing) -> None:
+    """Raise OutputExistsError if the output exists and is kept."""
+    if job.output is not None:
+        files.check_output(job.output, overwrite=existing == "replace")
+
+
 def _load(task: Task, job: Job, existing: Existing) -> tuple[Any, int]:
     """Read one input: what the task codes of it, and its bytes' number.
 
     Raises OutputExistsError if its output exists and is kept.
     """
-    if job.output is not None:
-        files.check_output(job.output, overwrite=existing == "replace")
+    _check_output(job, existing)
     if job.source is None:
         data = files.read_standard_input(task.limits.bytes, task.check)
     else:

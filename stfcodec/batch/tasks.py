@@ -70,9 +70,14 @@ class Encode:
         return self.settings.limits
 
     def prepare(self) -> None:
+        from stfcodec.models import locate
+
+        settings = self.settings
+        if settings.weights is None:  # missing ones are told before torch is imported
+            locate.find(settings.model_info, settings.quality)
         from stfcodec import api
 
-        api.encoding_codec(self.settings)
+        api.encoding_codec(settings)
 
     def check(self, head: bytes) -> None:
         """Raise ImageError for a stream. `imageio` decides which other files it can read."""

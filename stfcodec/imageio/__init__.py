@@ -26,9 +26,10 @@ from __future__ import annotations
 
 from stfcodec.imageio.alpha import decode_alpha, encode_alpha
 from stfcodec.imageio.background import on_background, parse_colour
+from stfcodec.imageio.colours.profiles import fitted as fitted_profile
 from stfcodec.imageio.colours.profiles import with_fitted_profile
 from stfcodec.imageio.hidden import without_hidden_colours
-from stfcodec.imageio.picture import Picture, to_8_bits, to_image
+from stfcodec.imageio.picture import Picture, pillow_info, to_8_bits, to_image
 from stfcodec.imageio.read import read_picture
 from stfcodec.imageio.resized import reduced, with_true_size
 from stfcodec.imageio.sources import Source
@@ -40,9 +41,11 @@ __all__ = [
     "Source",
     "decode_alpha",
     "encode_alpha",
+    "fitted_profile",
     "on_background",
     "output_format",
     "parse_colour",
+    "pillow_info",
     "read_picture",
     "reduced",
     "to_8_bits",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -49,10 +50,7 @@ def to_image(picture: Picture) -> Image.Image:
     image = Image.fromarray(grey(planes) if picture.gray else planes)
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
-    block = picture.exif and exif.PREFIX + picture.exif
-    inches = _dots_per_inch(picture.exif) if picture.exif else None
-    found = {"icc_profile": picture.icc, "exif": block, "xmp": picture.xmp, "dpi": inches}
-    image.info.update({name: value for name, value in found.items() if value})
+    image.info.update(pillow_info(picture.icc, picture.exif, picture.xmp))
     return image
 
 
@@ -68,6 +66,20 @@ def to_8_bits(planes: np.ndarray) -> np.ndarray:
         return planes
     rounded: np.ndarray = ((planes.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     return rounded
+
+
+def pillow_info(icc: bytes | None, block: bytes | None, xmp: bytes | None) -> dict[str, Any]:
+    """Metadata as Pillow has them in `Image.info`: icc_profile, exif, xmp and dpi, if present.
+
+    block: EXIF, from its TIFF header on.
+    """
+    found = {
+        "icc_profile": icc,
+        "exif": block and exif.PREFIX + block,
+        "xmp": xmp,
+        "dpi": _dots_per_inch(block) if block else None,
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _dots_per_inch(block: bytes) -> tuple[float, float] | None:
