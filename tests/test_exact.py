@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -179,9 +180,9 @@ def test_tiles_do_not_matter(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     seen: list[Tensor] = []
     synthesis = Codec._synthesis
 
-    def spy(codec: Codec, y_hat: Tensor, quality: float, gray: bool) -> Tensor:
+    def spy(codec: Codec, y_hat: Tensor, *arguments: Any) -> Tensor:
         seen.append(y_hat)
-        return synthesis(codec, y_hat, quality, gray)
+        return synthesis(codec, y_hat, *arguments)
 
     monkeypatch.setattr(Codec, "_synthesis", spy)
     stream = whole.encode(picture, 4.0)

@@ -199,13 +199,13 @@ def test_map_is_as_private_as_its_source(stf: Command, photo: Path) -> None:
 
 
 def test_command_warns_as_encode_does(stf: Command, photo: Path) -> None:
-    deep = photo.with_name("deep.png")
-    Image.fromarray(np.full((20, 30), 40000, np.uint16)).save(deep)
-    warning = stf("encode", deep).err.splitlines()[0]
-    assert "16 bits" in warning
+    inks = photo.with_name("inks.jpg")
+    Image.new("CMYK", (30, 20)).save(inks)
+    warning = stf("encode", inks).err.splitlines()[0]
+    assert "CMYK" in warning
     target = photo.with_name("heat.png")
-    assert warning in stf("heatmap", deep, "-o", target).err.splitlines()
-    assert stf("heatmap", deep, "-o", target, "-f", "--quiet").err == ""
+    assert warning in stf("heatmap", inks, "-o", target).err.splitlines()
+    assert stf("heatmap", inks, "-o", target, "-f", "--quiet").err == ""
 
 
 def test_output_may_be_a_folder(stf: Command, photo: Path, tmp_path: Path) -> None:

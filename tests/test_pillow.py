@@ -241,9 +241,7 @@ def test_encode_takes_no_stream_for_a_picture(stf: Command, coded: Path) -> None
 
 
 @pytest.mark.parametrize(("asked", "divisor"), [((400, 300), 1), ((200, 150), 2), ((20, 15), 16)])
-def test_drafts_are_decoded_at_the_scale_that_suffices(
-    asked: tuple[int, int], divisor: int
-) -> None:
+def test_a_draft_has_the_scale_that_suffices(asked: tuple[int, int], divisor: int) -> None:
     data = stfcodec.encode(photograph((300, 400)))
     image = Image.open(io.BytesIO(data))
     found = image.draft(None, asked)
