@@ -39,6 +39,9 @@ quantisation is optimal, the cost of a latent has the curvature 12 / ln 2 bits p
 step², so the larger value is a fifth of Newton's step in 3 iterations and an eighth in 10. More
 would overshoot, as the neighbouring latents move too."""
 
+_PARTS = (1.0, 0.5, 0.25)
+"""Of the way that the iterations go."""
+
 _MAX_GRADIENT = 5.0
 """Bits per quantisation step. Gradients are clamped to it: between two integers the soft rounding
 can be steep without meaning much."""
@@ -119,8 +122,11 @@ def _step_size(quality: float) -> float:
 def _refine_tile(
     cost: _Cost, y: Tensor, kept: tuple[slice, slice], iterations: int, step_size: float
 ) -> Tensor:
-    """The latents at `kept` of y (1, M, h, w) after gradient descent, or before it if the rounded
-    result costs more."""
+    """The latents at `kept` of y (1, M, h, w), moved by gradient descent as far as that pays.
+
+    Of the whole way, parts of it and none, the one is taken whose rounded result costs least: how
+    far the latents can move before they overshoot differs from picture to picture.
+    """
     refined = y.clone()
     for i in range(iterations):
         width = _FIRST_WIDTH * (_LAST_WIDTH / _FIRST_WIDTH) ** (i / max(1, iterations - 1))
@@ -132,8 +138,9 @@ def _refine_tile(
         clamped = gradient[(..., *kept)].clamp_(-_MAX_GRADIENT, _MAX_GRADIENT)
         refined[(..., *kept)] -= size * clamped
     with torch.inference_mode():
-        better = cost(refined, ste_round) < cost(y, ste_round)
-    return (refined if better else y)[(..., *kept)]
+        candidates = [y, *(torch.lerp(y, refined, part) for part in _PARTS)]
+        costs = [float(cost(candidate, ste_round)) for candidate in candidates]
+    return candidates[costs.index(min(costs))][(..., *kept)]
 
 
 def _soft_round(x: Tensor, width: float) -> Tensor:
