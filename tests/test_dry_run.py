@@ -82,6 +82,11 @@ def test_a_single_file(stf: Command, picture: Path, coded: Path) -> None:
     one_error(stf("encode", picture, "--dry-run", "-f", "--skip-existing"), 2, "give one")
 
 
+@pytest.mark.usefixtures("weights_folder")
+def test_missing_weights_are_told_of(stf: Command, picture: Path) -> None:
+    one_error(stf("encode", picture, "-m", "wacnn", "-q", 3, "--dry-run"), 5, "no weights")
+
+
 def test_standard_input_is_not_read(
     stf: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

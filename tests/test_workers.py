@@ -162,11 +162,9 @@ def test_bytes_are_those_of_one_process(stf: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_missing_weights_are_told_of_once(
-    stf: Command, picture: Path, weights_folder: Path
-) -> None:
+def test_wrong_weights_are_told_of_once(stf: Command, picture: Path) -> None:
     other = Path(shutil.copy(picture, picture.with_name("b.png")))
-    outcome = stf("encode", picture, other, "-m", "wacnn", "-q", 3, "--workers", 2)
+    outcome = stf("encode", picture, other, "--workers", 2, "--weights", picture)
     assert outcome.code == 5
     assert outcome.err.count("stfcodec: error: ") == 1
 

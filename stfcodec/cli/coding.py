@@ -75,9 +75,7 @@ _CODING_OPTIONS = (
         is_flag=True,
         help="Give outputs the times and permission bits of their sources.",
     ),
-    click.option(
-        "--dry-run", is_flag=True, help="Say what would be done, by names alone; write nothing."
-    ),
+    click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing."),
     *(_JSON, _QUIET, _WEIGHTS, _DEVICE, _MAX_PIXELS, _THREADS, _WORKERS),
 )
 _TESTING_OPTIONS = (
@@ -177,9 +175,10 @@ def results(
 @contextmanager
 def _set_up(open_task: batch.OpenTask, threads: int | None, workers: int) -> Iterator[batch.Task]:
     """A task in a process that is set up for it: this one, or a worker."""
-    prepare(threads, workers)
-    with process.rare_garbage_collection(), open_task() as task:
-        yield task
+    with process.rare_garbage_collection():  # while torch is imported, too
+        prepare(threads, workers)
+        with open_task() as task:
+            yield task
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from stfcodec.cli import coding, native_stderr, paths, rate
 from stfcodec.cli.filelist import Inputs
 from stfcodec.formats import PICTURE_SUFFIXES, STREAM_SUFFIX
 from stfcodec.limits import Limits
-from stfcodec.models import releases
+from stfcodec.models import locate, releases
 from stfcodec.settings import EncodeSettings
 
 
@@ -50,6 +50,8 @@ def command(
         verify=verify,
         strip=strip,
     )
+    if weights is None:
+        locate.find(settings.model_info, settings.quality)  # refused before torch is loaded
     naming = paths.Naming(PICTURE_SUFFIXES, STREAM_SUFFIX, keep_suffix)
     plan = paths.plan(inputs.names, output, naming, recursive=recursive, listed=inputs.listed)
     note = None
