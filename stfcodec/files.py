@@ -60,7 +60,7 @@ def atomic_write(
     the body raises, Ctrl-C included, the temporary file is removed and `path` is as it was. Of two
     programs that write one new file, the second gets an error. A symbolic link is written through;
     a device, a pipe or a name of an open file such as /dev/fd/3 is written to directly.
-    attributes: of a file whose times and permission bits this one gets, whatever else is said here.
+    attributes: of a file whose times and permission bits this one gets, in place of those above.
 
     Raises UsageError if `path` is a directory, OutputExistsError if it exists and `overwrite` is
     false, StfError for any OSError, one of the body's own included.

@@ -19,7 +19,7 @@ class Progress:
     """Shows results as they come in, and the summary of `report` at the end.
 
     The bar appears only for several files and only on a terminal. Where records cannot be written
-    on, coding continues, and leaving the context raises the error.
+    on, coding continues, and leaving the context raises the error. A list ends there.
     """
 
     words = Words()
@@ -84,6 +84,8 @@ class Progress:
             try:
                 messages.result(line)
             except (StfError, BrokenPipeError) as error:
+                if self.lists:
+                    raise
                 self.lost = error
 
     def record(self, result: Result) -> dict[str, Any]:
