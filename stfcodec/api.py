@@ -15,7 +15,7 @@ from stfcodec import container, files, imageio
 from stfcodec.bits import BitAllocation
 from stfcodec.codec import Codec, codec_for
 from stfcodec.container import Stream, StreamInfo
-from stfcodec.errors import ImageError, StreamError, UsageError
+from stfcodec.errors import ImageError, StfError, StreamError, UsageError
 from stfcodec.imageio import Picture
 from stfcodec.limits import DEFAULT_LIMITS, MAX_METADATA, Limits
 from stfcodec.models import locate, registry
@@ -100,7 +100,13 @@ def encode_with(image: ImageSource, settings: EncodeSettings) -> bytes:
         stream = encode_to_target(codec, picture, target, settings.effort)
     data = container.write(stream)
     if settings.verify:
-        codec.verify(container.read(data, limits))
+        try:
+            codec.verify(container.read(data, limits))
+        except StreamError as error:
+            raise StfError(
+                f"the coded picture does not decode ({error}): nothing was written; this is a bug "
+                f"or faulty hardware, please report it"
+            ) from error
     return data
 
 
@@ -215,6 +221,20 @@ def decode_picture(
     if background is not None:
         picture = imageio.on_background(picture, background)
     return imageio.without_metadata(picture) if strip else picture
+
+
+def verify_stream(
+    data: StreamSource,
+    *,
+    weights: str | Path | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> None:
+    """Decode all of an .stf stream but the pixels: the symbols, against their checksum, and alpha.
+
+    Arguments and errors are those of `decode`.
+    """
+    stream = container.read(_bytes(data, limits), limits)
+    _decoding_codec(stream, "cpu", weights).verify(stream)
 
 
 def bit_allocation(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stfcodec import imageio, refinement, tiling
 from stfcodec.container import Header, Stream
-from stfcodec.errors import StfError, StreamError, UsageError, WeightsError
+from stfcodec.errors import UsageError, WeightsError
 from stfcodec.geometry import DOWNSAMPLING_Z, padded
 from stfcodec.imageio import Picture
 from stfcodec.models import host, locate, registry, releases, weights
@@ -116,17 +116,13 @@ class Codec:
 
     @host.plain_torch()
     def verify(self, stream: Stream) -> None:
-        """Decodes the symbols of a stream that was just encoded, as a decoder does.
+        """Decodes all of a stream but the pixels: the symbols, and the alpha plane.
 
-        Raises StfError if they are not the encoded ones.
+        Raises StreamError if the stream is damaged, WeightsError if it was made with other weights.
         """
-        try:
-            self._latents(stream)
-        except StreamError as error:
-            raise StfError(
-                f"the coded picture does not decode ({error}): nothing was written; this is a bug "
-                f"or faulty hardware, please report it"
-            ) from error
+        self._check_fingerprint(stream)
+        _alpha(stream)
+        self._latents(stream)
 
     @host.plain_torch()
     def bits_per_position(self, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
@@ -159,9 +155,8 @@ class Codec:
         header = stream.header
         rows, cols = view.spans(header.width, header.height)
         self._check_fingerprint(stream)
-        alpha = None
-        if stream.alpha is not None:
-            alpha = imageio.decode_alpha(stream.alpha, header.width, header.height)
+        alpha = _alpha(stream)
+        if alpha is not None:
             alpha = imageio.reduced(alpha, view.divisor)[view.decoded(rows), view.decoded(cols)]
             alpha = np.ascontiguousarray(alpha)
         with torch.inference_mode():
@@ -177,6 +172,13 @@ class Codec:
             iptc=stream.iptc,
             notes=(),
         )
+
+
+def _alpha(stream: Stream) -> np.ndarray | None:
+    """The alpha plane, uint8 (height, width). Raises StreamError."""
+    if stream.alpha is None:
+        return None
+    return imageio.decode_alpha(stream.alpha, stream.header.width, stream.header.height)
 
 
 def _coded_latents(stream: Stream) -> tuple[CodedLatents, tuple[int, int], float]:

@@ -47,7 +47,10 @@ class OutputExistsError(UsageError):
 
 @contextmanager
 def atomic_write(
-    path: Path, overwrite: bool, like: Sequence[Path | None] = ()
+    path: Path,
+    overwrite: bool,
+    like: Sequence[Path | None] = (),
+    attributes: os.stat_result | None = None,
 ) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` that takes its name if the body succeeds.
 
@@ -57,6 +60,7 @@ def atomic_write(
     the body raises, Ctrl-C included, the temporary file is removed and `path` is as it was. Of two
     programs that write one new file, the second gets an error. A symbolic link is written through;
     a device, a pipe or a name of an open file such as /dev/fd/3 is written to directly.
+    attributes: of a file whose times and permission bits this one gets, in place of those above.
 
     Raises UsageError if `path` is a directory, OutputExistsError if it exists and `overwrite` is
     false, StfError for any OSError, one of the body's own included.
@@ -75,6 +79,8 @@ def atomic_write(
                 _keep_owner_and_mode(output, file)
                 yield file
                 file.flush()
+                if attributes is not None:
+                    _set_attributes(scratch, file, attributes)
                 _sync(file)
                 if os.name == "nt":
                     file.close()  # an open file cannot be renamed there
@@ -161,6 +167,16 @@ def _keep_owner_and_mode(old: Path, new: BinaryIO) -> None:
         mode = mode & ~0o070 | (mode & 0o007) << 3 & mode
     with suppress(OSError):  # some file systems have no permission bits
         os.fchmod(descriptor, mode)
+
+
+def _set_attributes(path: Path, file: BinaryIO, wanted: os.stat_result) -> None:
+    """Give a file the times and permission bits of another one. Raises OSError."""
+
+    def target(function: Callable[..., object]) -> int | Path:
+        return file.fileno() if function in os.supports_fd else path
+
+    os.utime(target(os.utime), ns=(wanted.st_atime_ns, wanted.st_mtime_ns))
+    os.chmod(target(os.chmod), wanted.st_mode & 0o777)  # noqa: PTH101
 
 
 def _give_name(scratch: Path, output: Path, overwrite: bool) -> None:
@@ -286,9 +302,15 @@ def _take(file: BinaryIO, count: int) -> bytes:
     return b"".join(pieces)
 
 
-def write_bytes(path: Path, data: bytes, overwrite: bool, like: Sequence[Path | None] = ()) -> None:
-    """Write a whole file atomically. like, errors: as of `atomic_write`."""
-    with atomic_write(path, overwrite, like) as file:
+def write_bytes(
+    path: Path,
+    data: bytes,
+    overwrite: bool,
+    like: Sequence[Path | None] = (),
+    attributes: os.stat_result | None = None,
+) -> None:
+    """Write a whole file atomically. like, attributes, errors: as of `atomic_write`."""
+    with atomic_write(path, overwrite, like, attributes) as file:
         file.write(data)
 
 

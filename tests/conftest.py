@@ -47,11 +47,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture
 def stf(capfdbinary: pytest.CaptureFixture[bytes], weights: list[str]) -> Command:
-    """Run the command in this process; encode and decode get weights that exist."""
+    """Run the command in this process; encode, decode and test get weights that exist."""
 
     def run(*arguments: object) -> Outcome:
         words = [str(argument) for argument in arguments]
-        extra = weights if words[:1] in (["encode"], ["decode"]) else []
+        extra = weights if words[:1] in (["encode"], ["decode"], ["test"]) else []
         code = main([*words, *extra])
         captured = capfdbinary.readouterr()
         return Outcome(code, captured.out, captured.err.decode())

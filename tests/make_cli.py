@@ -20,7 +20,7 @@ from stfcodec.cli.main import cli
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
 MARK = "commands"
 
-_CODE = re.compile(r"(`[^`]+`)|'(stfcodec[^']*)'|(?<![\w/-])(--?[a-z][a-z-]*)")
+_CODE = re.compile(r"(`[^`]+`)|'(stfcodec[^']*)'|(?<![\w/-])(--?[a-z][a-z0-9-]*)")
 """What stands in a fixed-width font: marked as such, a quoted command, an option."""
 _EXTRA = re.compile(r"\s*\[([^][]*)\]$")
 """What click and the texts of options put at their end: `[default: 3]`, `[x>=1]`."""

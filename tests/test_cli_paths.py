@@ -110,7 +110,7 @@ def test_empty_names_are_refused(stf: Command, picture: Path) -> None:
 
 def test_folders_without_pictures_are_refused(stf: Command, tmp_path: Path) -> None:
     touch(tmp_path / "notes.txt")
-    one_error(stf("encode", "-r", tmp_path), 2, "no files to code", ".png")
+    one_error(stf("encode", "-r", tmp_path), 2, "no files found", ".png")
 
 
 def test_colliding_files_are_all_named_and_the_rest_is_coded(

@@ -66,7 +66,9 @@ def test_help_on_a_full_disk(tmp_path: Path) -> None:
     assert done.stderr == b"stfcodec: error: No space left on device\n"
 
 
-@pytest.mark.parametrize("command", ["models", "info a.stf --json a.stf", "--help"])
+@pytest.mark.parametrize(
+    "command", ["models", "info a.stf --json a.stf", "decode a.stf --dry-run", "--help"]
+)
 def test_nobody_reads_on(coded: Path, command: str) -> None:
     coded.rename(coded.with_name("a.stf"))
     done = bash(f"(sleep 0.5; stf {command}) | true", coded.parent)

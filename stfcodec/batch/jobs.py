@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """One file to code. None stands for standard input or standard output."""
+    """One file to code. None stands for standard input or standard output.
+
+    What gives no output, such as `Verify`, has jobs whose output is None, too.
+    """
 
     source: Path | None
-    output: Path | None
+    output: Path | None = None
 
     @property
     def input_name(self) -> str:
@@ -52,7 +55,7 @@ class Failure(NamedTuple):
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of one job: coded (`info`), failed (`failure`) or, with neither, skipped."""
+    """The outcome of one job: coded (`info`), failed (`failure`), planned, or else skipped."""
 
     job: Job
     info: StreamInfo | None = None
@@ -60,16 +63,21 @@ class Result:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     failure: Failure | None = None
+    planned: bool = False
+    """Nothing was done, and without a dry run the file would be coded."""
+
+    @property
+    def skipped(self) -> bool:
+        return self.info is None and self.failure is None and not self.planned
 
     def to_json(self) -> dict[str, Any]:
         """One flat record; `bytes` and `bpp` are the .stf stream's in both directions."""
         record: dict[str, Any] = {"input": self.job.input_name, "output": self.job.output_name}
         if self.failure is not None:
             record |= {"error": self.failure.message, "exit_code": self.failure.exit_code}
-        elif self.info is None:
+        elif self.skipped:
             record["skipped"] = True
-        else:
-            info = self.info
+        elif (info := self.info) is not None:
             record |= {
                 "input_bytes": self.input_bytes,
                 "bytes": info.total_bytes,
@@ -87,17 +95,27 @@ _KINDS = 5
 """Most kinds of files left out that a summary names."""
 
 
+class Words(NamedTuple):
+    """What a summary calls the outcomes of jobs. None: there are none of that kind."""
+
+    coded: str = "coded"
+    skipped: str | None = "skipped"
+    failed: str = "failed"
+
+
 @dataclass
 class Report:
     """Counts over a run, and the exit code that sums it up.
 
     single: the user named one file. encodes: inputs are pictures, whose bytes are compared to those
-    of the streams. left_out: how many files in folders were not taken, by kind.
+    of the streams. left_out: how many files in folders were not taken, by kind. words: those of the
+    summary.
     """
 
     single: bool
     encodes: bool = False
     left_out: Counter[str] = field(default_factory=Counter)
+    words: Words = field(default_factory=Words)
     coded: int = 0
     skipped: int = 0
     warnings: int = 0
@@ -111,10 +129,11 @@ class Report:
         self.warnings += len(result.notes)
         if result.failure is not None:
             self.failures.append(result.failure)
-        elif result.info is None:
+        elif result.skipped:
             self.skipped += 1
         else:
             self.coded += 1
+        if result.info is not None:
             self.pixels += result.info.width * result.info.height
             self.bytes += result.info.total_bytes
             self.input_bytes += result.input_bytes
@@ -136,7 +155,10 @@ class Report:
 
     @property
     def summary(self) -> str:
-        text = f"{self.coded} coded, {self.skipped} skipped, {len(self.failures)} failed"
+        text = f"{self.coded} {self.words.coded}, "
+        if self.words.skipped is not None:
+            text += f"{self.skipped} {self.words.skipped}, "
+        text += f"{len(self.failures)} {self.words.failed}"
         if self.warnings:
             text += f", {self.warnings} warning" + "s" * (self.warnings > 1)
         if count := self.left_out.total():
@@ -144,7 +166,7 @@ class Report:
             more = ["…"] * (len(self.left_out) > _KINDS)
             text += f", {count} other file" + "s" * (count > 1)
             text += f" left out: {', '.join(kinds + more)}"
-        if not self.coded:
+        if not self.pixels:
             return text
         return f"{text} ({self.speed}{self.share(self.bytes, self.input_bytes)})"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -10,7 +12,7 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from threading import Thread
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from stfcodec import files, temporary
 from stfcodec.batch.jobs import Failure, Job, Result, explain
@@ -29,14 +31,23 @@ Existing = Literal["refuse", "replace", "skip"]
 T = TypeVar("T")
 
 
+class _Loaded(NamedTuple):
+    """What the task codes of an input, and facts of the input's file."""
+
+    item: Any
+    bytes: int
+    attributes: os.stat_result | None
+
+
 def run(
-    jobs: Iterable[Job], task: Task, existing: Existing = "refuse"
+    jobs: Iterable[Job], task: Task, existing: Existing = "refuse", preserve: bool = False
 ) -> Generator[Result, None, None]:
     """Code every job and yield one result each, in the order of `jobs`.
 
     A job's failure becomes its result. At most AHEAD inputs wait in memory, and one output is
-    being saved, while another is coded. Raises StfError where `task` cannot start at all. What it
-    needs, which takes seconds, is loaded once there is a job that looks feasible.
+    being saved, while another is coded. preserve: outputs get the times and permission bits of
+    their sources. Raises StfError where `task` cannot start at all. What it needs, which takes
+    seconds, is loaded once there is a job that looks feasible.
     """
     upcoming = iter(jobs)
     for job in upcoming:
@@ -48,8 +59,8 @@ def run(
             upcoming = chain([job], upcoming)
             task.prepare()
             break
-    reading: deque[tuple[Job, _Call[tuple[Any, int]]]] = deque()
-    saver = _Saver(task, existing)
+    reading: deque[tuple[Job, _Call[_Loaded]]] = deque()
+    saver = _Saver(task, existing, preserve)
     saving: _Call[Result] | None = None
     try:
         while True:
@@ -58,7 +69,7 @@ def run(
             if not reading:
                 break
             job, call = reading[0]
-            coded = _code(task, call, existing)
+            coded = _code(task, call.result, existing)
             reading.popleft()
             if saving is not None:
                 yield saving.result()
@@ -71,6 +82,29 @@ def run(
             saving.join(_SAVING_S)
         for _, call in reading:
             call.join(_READING_S)
+
+
+def run_serially(
+    jobs: Iterable[Job], task: Task, existing: Existing = "refuse", preserve: bool = False
+) -> Generator[Result, None, None]:
+    """As `run`, with nothing beside the coding: a job is saved before the next one is asked for."""
+    task.prepare()
+    saver = _Saver(task, existing, preserve)
+    for job in jobs:
+        yield saver.save(job, _code(task, partial(_load, task, job, existing), existing))
+
+
+def dry_run(
+    jobs: Iterable[Job], task: Task, existing: Existing = "refuse"
+) -> Generator[Result, None, None]:
+    """What `run` would do, as far as names and the first bytes of files tell. Writes nothing."""
+    for job in jobs:
+        try:
+            _look(task, job, existing)
+        except Exception as error:
+            yield Result(job, failure=_failure(error, existing))
+        else:
+            yield Result(job, planned=True)
 
 
 class _Call(Thread, Generic[T]):
@@ -112,28 +146,36 @@ def _check_output(job: Job, existing: Existing) -> None:
         files.check_output(job.output, overwrite=existing == "replace")
 
 
-def _load(task: Task, job: Job, existing: Existing) -> tuple[Any, int]:
-    """Read one input: what the task codes of it, and its bytes' number.
-
-    Raises OutputExistsError if its output exists and is kept.
-    """
+def _load(task: Task, job: Job, existing: Existing) -> _Loaded:
+    """Read one input. Raises OutputExistsError if its output exists and is kept."""
     _check_output(job, existing)
     if job.source is None:
         data = files.read_standard_input(task.limits.bytes, task.check)
-    else:
-        data = files.read_bytes(job.source, task.limits.bytes, task.check)
-    return task.unpack(data), len(data)
+        return _Loaded(task.unpack(data), len(data), None)
+    attributes = _attributes(job.source)  # before reading changes the time of access
+    data = files.read_bytes(job.source, task.limits.bytes, task.check)
+    return _Loaded(task.unpack(data), len(data), attributes)
 
 
-def _code(task: Task, call: _Call[tuple[Any, int]], existing: Existing) -> Coded | Failure | None:
-    """Code what a call of `_load` gives. None stands for a job that is skipped."""
+def _attributes(source: Path) -> os.stat_result | None:
+    """Those that an output may be given. A pipe's say nothing of the picture."""
     try:
-        item, input_bytes = call.result()
+        status = source.stat()
+    except OSError:  # reading tells why
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def _code(task: Task, load: Callable[[], _Loaded], existing: Existing) -> Coded | Failure | None:
+    """Code what `_load` gives. None stands for a job that is skipped."""
+    try:
+        item, input_bytes, attributes = load()
         start = time.perf_counter()
         coded = task.code(item)
     except Exception as error:
         return _failure(error, existing)
-    return replace(coded, input_bytes=input_bytes, seconds=time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return replace(coded, input_bytes=input_bytes, attributes=attributes, seconds=seconds)
 
 
 def _failure(error: Exception, existing: Existing) -> Failure | None:
@@ -146,9 +188,10 @@ def _failure(error: Exception, existing: Existing) -> Failure | None:
 class _Saver:
     """Saves outputs, and removes what killed runs left in the folders that it saves to."""
 
-    def __init__(self, task: Task, existing: Existing) -> None:
+    def __init__(self, task: Task, existing: Existing, preserve: bool) -> None:
         self._task = task
         self._existing = existing
+        self._preserve = preserve
         self._tidy: set[Path] = set()
         self._saved: set[object] = set()
 
@@ -157,15 +200,17 @@ class _Saver:
             return Result(job, failure=coded)
         try:
             data, notes = self._task.pack(coded)
-            if job.output is None:
+            if data is not None and job.output is None:
                 files.write_standard_output(data)
-            else:
-                self._write(job.output, data, job.source)
+            elif data is not None and job.output is not None:
+                self._write(job.output, data, job.source, coded.attributes)
         except Exception as error:
             return Result(job, failure=_failure(error, self._existing))
         return Result(job, coded.info, coded.input_bytes, coded.seconds, coded.notes + notes)
 
-    def _write(self, output: Path, data: bytes, source: Path | None) -> None:
+    def _write(
+        self, output: Path, data: bytes, source: Path | None, attributes: os.stat_result | None
+    ) -> None:
         if files.is_open_file(output):
             files.write_bytes(output, data, overwrite=True)
             return
@@ -175,5 +220,7 @@ class _Saver:
             self._tidy.add(output.parent)
         if files.identity(output) in self._saved:  # a file system that ignores case
             raise UsageError(f"{output} is the output of another file of this run; rename one")
-        files.write_bytes(output, data, overwrite=self._existing == "replace", like=[source])
+        overwrite = self._existing == "replace"
+        attributes = attributes if self._preserve else None
+        files.write_bytes(output, data, overwrite, [source], attributes)
         self._saved.add(files.identity(output))

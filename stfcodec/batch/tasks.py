@@ -1,7 +1,11 @@
-"""The two directions of the codec as tasks over files: pictures to streams, and back."""
+"""The two directions of the codec as tasks over files: pictures to streams, and back.
+
+A third task checks streams, and makes nothing of them.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -26,13 +30,15 @@ class Coded:
     info: StreamInfo
     notes: tuple[str, ...] = ()
     input_bytes: int = 0
+    attributes: os.stat_result | None = None
+    """Of the input, where that is a regular file."""
     seconds: float = 0.0
 
 
 class Packed(NamedTuple):
-    """An output file's bytes, and notes on what had to be left out of it."""
+    """An output file's bytes, None where none is written, and notes on what was left out of it."""
 
-    data: bytes
+    data: bytes | None
     notes: tuple[str, ...] = ()
 
 
@@ -110,8 +116,24 @@ class Encode:
         return Packed(coded.content)
 
 
+class _OfStreams:
+    """What tasks whose inputs are streams share."""
+
+    def prepare(self) -> None:
+        # In the calling thread: two threads must not import numpy at the same time.
+        from stfcodec import api  # noqa: F401
+
+    def check(self, head: bytes) -> None:
+        from stfcodec import container
+
+        container.check_signature(head)
+
+    def unpack(self, data: bytes) -> bytes:
+        return data
+
+
 @dataclass(frozen=True)
-class Decode:
+class Decode(_OfStreams):
     """.stf streams to pictures in one file format of `formats.WRITABLE`."""
 
     format: str = "PNG"
@@ -126,18 +148,6 @@ class Decode:
     """What of each picture is decoded."""
     depth: int | None = None
     """Bits a channel, as of `api.decode_picture`; no more than the format holds."""
-
-    def prepare(self) -> None:
-        # In the calling thread: two threads must not import numpy at the same time.
-        from stfcodec import api  # noqa: F401
-
-    def check(self, head: bytes) -> None:
-        from stfcodec import container
-
-        container.check_signature(head)
-
-    def unpack(self, data: bytes) -> bytes:
-        return data
 
     def code(self, item: bytes) -> Coded:
         from stfcodec import api, container
@@ -164,3 +174,21 @@ class Decode:
         buffer = BytesIO()
         notes = imageio.write_picture(coded.content, buffer, self.format)
         return Packed(buffer.getvalue(), notes)
+
+
+@dataclass(frozen=True)
+class Verify(_OfStreams):
+    """.stf streams whose symbols and alpha planes are decoded, and nothing is made of them."""
+
+    weights: Path | None = None
+    limits: Limits = DEFAULT_LIMITS
+
+    def code(self, item: bytes) -> Coded:
+        from stfcodec import api, container
+
+        info = container.inspect(item)
+        api.verify_stream(item, weights=self.weights, limits=self.limits)
+        return Coded(None, info)
+
+    def pack(self, coded: Coded) -> Packed:
+        return Packed(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 
 from stfcodec import batch
 from stfcodec.cli import coding, paths
+from stfcodec.cli.filelist import Inputs
 from stfcodec.errors import ImageError, UsageError
 from stfcodec.formats import DEEP, PICTURE_SUFFIXES, STREAM_SUFFIXES, WRITABLE
 from stfcodec.limits import Limits
@@ -46,7 +48,7 @@ _KNOWN = PICTURE_SUFFIXES | STREAM_SUFFIXES
 )
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF, XMP and IPTC.")
 def command(
-    inputs: tuple[str, ...],
+    inputs: Inputs,
     output: str | None,
     recursive: bool,
     keep_suffix: bool,
@@ -69,7 +71,7 @@ def command(
     """
     suffix = "." + (extension or "png").lower().lstrip(".")
     naming = paths.Naming(STREAM_SUFFIXES, suffix, keep_suffix)
-    plan = paths.plan(inputs, output, naming, recursive=recursive)
+    plan = paths.plan(inputs.names, output, naming, recursive=recursive, listed=inputs.listed)
     named = Path("picture" + suffix)
     if plan.jobs and plan.jobs[0].output and not extension:
         named = plan.jobs[0].output  # all have one suffix: only a lone file can be named freely
@@ -89,7 +91,7 @@ def command(
     limits = Limits(pixels=max_pixels)
     bits = int(depth) if depth else None
     task = batch.Decode(format_name, device, weights, limits, background, strip, view, bits)
-    return coding.run(plan, task, **running)
+    return coding.run(plan, partial(coding.ready, task), **running)
 
 
 def _scale(text: str) -> Fraction:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +12,10 @@ import click
 
 from stfcodec import __version__, batch
 from stfcodec.cli import coding, native_stderr, paths, rate
+from stfcodec.cli.filelist import Inputs
 from stfcodec.formats import PICTURE_SUFFIXES, STREAM_SUFFIX
 from stfcodec.limits import Limits
-from stfcodec.models import releases
+from stfcodec.models import locate, releases
 from stfcodec.settings import EncodeSettings
 
 
@@ -21,7 +25,7 @@ from stfcodec.settings import EncodeSettings
 @click.option("--verify", is_flag=True, help="Decode each file's symbols before it is written.")
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF, XMP and IPTC.")
 def command(
-    inputs: tuple[str, ...],
+    inputs: Inputs,
     output: str | None,
     recursive: bool,
     keep_suffix: bool,
@@ -46,11 +50,17 @@ def command(
         verify=verify,
         strip=strip,
     )
+    if weights is None:
+        locate.find(settings.model_info, settings.quality)  # refused before torch is loaded
     naming = paths.Naming(PICTURE_SUFFIXES, STREAM_SUFFIX, keep_suffix)
-    plan = paths.plan(inputs, output, naming, recursive=recursive)
+    plan = paths.plan(inputs.names, output, naming, recursive=recursive, listed=inputs.listed)
     note = None
     if weights is None and releases.is_preview(settings.model):
         note = f"preview weights: files may need stfcodec {__version__} to be decoded"
+    return coding.run(plan, partial(_open_task, settings), encodes=True, note=note, **running)
+
+
+@contextmanager
+def _open_task(settings: EncodeSettings) -> Iterator[batch.Task]:
     with native_stderr.collector() as native:
-        task = batch.Encode(settings, native.collect)
-        return coding.run(plan, task, encodes=True, note=note, **running)
+        yield batch.Encode(settings, native.collect)

@@ -8,7 +8,7 @@ import click
 
 from stfcodec import container, files
 from stfcodec.batch import explain, model_name
-from stfcodec.cli import messages
+from stfcodec.cli import filelist, messages
 from stfcodec.container import StreamInfo
 from stfcodec.errors import printable
 from stfcodec.limits import DEFAULT_LIMITS
@@ -18,15 +18,15 @@ _PIXELS = {1: "grey", 3: "RGB"}
 
 
 @click.command("info")
-@click.argument("paths", nargs=-1, required=True, metavar="FILE...")
+@filelist.inputs("FILE")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a file on stdout.")
-def command(paths: tuple[str, ...], as_json: bool) -> int:
+def command(inputs: filelist.Inputs, as_json: bool) -> int:
     """Show what .stf files say about themselves, after checking that they are intact.
 
     FILE may be - for standard input.
     """
-    codes = [_show(path, as_json) for path in paths]
-    return codes[0] if len(codes) == 1 else int(any(codes))
+    codes = [_show(path, as_json) for path in inputs.names]
+    return codes[0] if inputs.single else int(any(codes))
 
 
 def _show(path: str, as_json: bool) -> int:

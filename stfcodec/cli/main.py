@@ -17,6 +17,7 @@ COMMANDS = {
     "encode": "Code pictures as .stf files.",
     "decode": "Turn .stf files back into pictures.",
     "info": "Show what .stf files say about themselves.",
+    "test": "Test whether .stf files decode.",
     "compare": "Compare our models with other codecs at the same number of bytes.",
     "heatmap": "Draw where in a picture the bits of its .stf file go.",
     "models": "List the models and whether their weights are here.",

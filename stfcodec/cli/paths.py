@@ -17,6 +17,7 @@ from stfcodec.batch import Job, Result, explain
 from stfcodec.errors import StfError, UsageError
 
 _LINKED = "a link to a folder, which -r does not follow; name it to take it"
+_NOT_RECURSIVE = "is a folder; add -r to take the files in it"
 EMPTY_NAME = "an empty name (perhaps of a variable that is not set): name a file"
 MISNAMED = "will hold {} data, whatever its name says"
 
@@ -58,42 +59,80 @@ class Plan:
     """How many files in folders are hidden or have none of the suffixes, by kind."""
 
 
-def plan(inputs: Sequence[str], output: str | None, naming: Naming, *, recursive: bool) -> Plan:
+def plan(
+    inputs: Sequence[str],
+    output: str | None,
+    naming: Naming,
+    *,
+    recursive: bool,
+    listed: bool = False,
+) -> Plan:
     """Pair every input with its output.
 
-    output: a file (for one input), a folder, "-" or None (beside the source). Raises UsageError if
-    the request makes no sense.
+    output: a file (for one input), a folder, "-" or None (beside the source). listed: a single
+    input counts as one of several. Raises UsageError if the request makes no sense.
     """
-    if "" in inputs or output == "":
+    if output == "":
         raise UsageError(EMPTY_NAME)
-    if len(inputs) == 1 and not _is_folder(Path(inputs[0])):
+    if _is_single(inputs, recursive, listed):
         jobs, refused = _without_clashes([_single(inputs[0], output, naming)], naming)
         misnamed = [job.output for job in jobs if job.output and naming.knows(job.output)]
         warnings = [(path, MISNAMED.format(naming.output_suffix)) for path in misnamed]
         return Plan(jobs, True, refused, warnings)
-    if len(inputs) == 1 and not recursive:
-        raise UsageError(f"{inputs[0]} is a folder; add -r to take the files in it")
-    if output is None and _names_output(inputs[-1], naming):
+    if output is None and not listed and _names_output(inputs[-1], naming):
         raise UsageError(f"{inputs[-1]} does not exist; if it is the output, give -o {inputs[-1]}")
     search = _Search(_folder(output), naming)
     for given in inputs:
         if given in files.STANDARD_INPUT:
             raise UsageError(f"standard input ({given}) cannot be mixed with other inputs")
-        if not _is_folder(Path(given)):
-            search.take(Path(given).parent, Path(given))
-        elif recursive:
-            search.walk(Path(given))
-        else:
-            search.refuse(Path(given), UsageError("is a folder; add -r to take the files in it"))
+        search.add(Path(given), recursive)
     jobs, refused = _without_clashes(search.jobs, naming)
-    refused = search.refused + refused
+    return _planned(search, inputs, jobs, search.refused + refused)
+
+
+def sources(
+    inputs: Sequence[str], suffixes: frozenset[str], *, recursive: bool, listed: bool = False
+) -> Plan:
+    """A plan of jobs without outputs. Arguments and errors are those of `plan`."""
+    single = _is_single(inputs, recursive, listed)
+    search = _Search(None, Naming(suffixes, output_suffix=""))
+    for given in inputs:
+        if given in files.STANDARD_INPUT:
+            search.jobs.append(Job(None))
+        else:
+            search.add(Path(given), recursive)
+    jobs = {job.source and files.identity(job.source): Job(job.source) for job in search.jobs}
+    return _planned(search, inputs, list(jobs.values()), search.refused, single)
+
+
+def _is_single(inputs: Sequence[str], recursive: bool, listed: bool) -> bool:
+    """Whether the user named one file. Raises UsageError for what is no name, or needs -r."""
+    if "" in inputs:
+        raise UsageError(EMPTY_NAME)
+    if len(inputs) > 1 or listed:
+        return False
+    if not _is_folder(Path(inputs[0])):
+        return True
+    if not recursive:
+        raise UsageError(f"{inputs[0]} {_NOT_RECURSIVE}")
+    return False
+
+
+def _planned(
+    search: _Search,
+    inputs: Sequence[str],
+    jobs: list[Job],
+    refused: list[Result],
+    single: bool = False,
+) -> Plan:
+    """What a search found. Raises UsageError if that is nothing."""
     if not jobs and not refused:
-        known = " ".join(sorted(naming.suffixes))
-        raise UsageError(f"no files to code under {', '.join(inputs)} (looked for {known})")
-    outputs = {job.output for job in search.jobs}
+        known = " ".join(sorted(search.naming.suffixes))
+        raise UsageError(f"no files found under {', '.join(inputs)} (looked for {known})")
+    outputs = {job.output for job in (*jobs, *(result.job for result in refused))}
     left_out = Counter(_kind(path) for path in search.left_out if path not in outputs)
     warnings = [(path, _LINKED) for path in search.linked_folders]
-    return Plan(jobs, False, refused, warnings, left_out)
+    return Plan(jobs, single, refused, warnings, left_out)
 
 
 def _names_output(given: str, naming: Naming) -> bool:
@@ -158,6 +197,15 @@ class _Search:
         self.refused: list[Result] = []
         self.left_out: list[Path] = []
         self.linked_folders: list[Path] = []
+
+    def add(self, path: Path, recursive: bool) -> None:
+        """A file, or the files in a folder."""
+        if not _is_folder(path):
+            self.take(path.parent, path)
+        elif recursive:
+            self.walk(path)
+        else:
+            self.refuse(path, UsageError(_NOT_RECURSIVE))
 
     def take(self, root: Path, source: Path) -> None:
         place = (self.folder or root) / source.relative_to(root)
