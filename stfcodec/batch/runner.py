@@ -50,7 +50,9 @@ def run(
     seconds, is loaded once there is a job that looks feasible.
     """
     upcoming = iter(jobs)
+    before: os.stat_result | None = None  # of the first input, before a look changes its times
     for job in upcoming:
+        before = _attributes(job.source)
         try:
             _look(task, job, existing)
         except Exception as error:
@@ -65,7 +67,8 @@ def run(
     try:
         while True:
             for job in islice(upcoming, AHEAD + 1 - len(reading)):
-                reading.append((job, _Call(_load, task, job, existing)))
+                reading.append((job, _Call(_load, task, job, existing, before)))
+                before = None
             if not reading:
                 break
             job, call = reading[0]
@@ -146,19 +149,26 @@ def _check_output(job: Job, existing: Existing) -> None:
         files.check_output(job.output, overwrite=existing == "replace")
 
 
-def _load(task: Task, job: Job, existing: Existing) -> _Loaded:
-    """Read one input. Raises OutputExistsError if its output exists and is kept."""
+def _load(
+    task: Task, job: Job, existing: Existing, attributes: os.stat_result | None = None
+) -> _Loaded:
+    """Read one input. Raises OutputExistsError if its output exists and is kept.
+
+    attributes: of the input's file, where it has been read already.
+    """
     _check_output(job, existing)
     if job.source is None:
         data = files.read_standard_input(task.limits.bytes, task.check)
         return _Loaded(task.unpack(data), len(data), None)
-    attributes = _attributes(job.source)  # before reading changes the time of access
+    attributes = attributes or _attributes(job.source)  # before reading changes the access time
     data = files.read_bytes(job.source, task.limits.bytes, task.check)
     return _Loaded(task.unpack(data), len(data), attributes)
 
 
-def _attributes(source: Path) -> os.stat_result | None:
+def _attributes(source: Path | None) -> os.stat_result | None:
     """Those that an output may be given. A pipe's say nothing of the picture."""
+    if source is None:
+        return None
     try:
         status = source.stat()
     except OSError:  # reading tells why
