@@ -49,7 +49,10 @@ def _section(context: click.Context, level: int) -> Iterator[str]:
     yield f"    {usage.replace('[COMMAND]', 'COMMAND')}"  # in brackets by newer versions of click
     for text in inspect.cleandoc(command.help or "").split("\n\n"):
         yield ""
-        yield from paragraph(_markdown(" ".join(text.split())))
+        if text.startswith("\b"):  # lines that stay as they are
+            yield from (f"    {line}".rstrip() for line in text.splitlines()[1:])
+        else:
+            yield from paragraph(_markdown(" ".join(text.split())))
     if options := list(_options(context)):
         yield ""
         yield from table(("option", "default", "meaning"), options)

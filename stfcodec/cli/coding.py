@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from stfcodec import allocator, batch
-from stfcodec.cli import messages
+from stfcodec.cli import messages, values
 from stfcodec.cli.paths import Plan
 from stfcodec.cli.progress import Progress
 from stfcodec.errors import StfError, UsageError
@@ -47,8 +47,20 @@ _RUNNING_OPTIONS = (
 )
 
 _OPTIONS = (
-    click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
-    click.option("-o", "--output", metavar="OUT", help="File or folder to write; - for stdout."),
+    click.argument(
+        "inputs",
+        nargs=-1,
+        required=True,
+        metavar="INPUT...",
+        shell_complete=values.complete_inputs,
+    ),
+    click.option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        shell_complete=values.complete_files,
+        help="File or folder to write; - for stdout.",
+    ),
     click.option("-r", "--recursive", is_flag=True, help="Take folders, mirrored under OUT."),
     click.option("-f", "--force", is_flag=True, help="Replace existing outputs."),
     click.option("--skip-existing", is_flag=True, help="Leave out files whose output exists."),

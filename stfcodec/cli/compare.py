@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stfcodec import batch, container, files
-from stfcodec.cli import coding, messages, paths, reading
+from stfcodec.cli import coding, commands, messages, paths, reading, values
 from stfcodec.errors import ImageError, StfError, UsageError, printable
 from stfcodec.limits import Limits
 from stfcodec.models import registry
@@ -26,15 +26,28 @@ _QUALITIES = "1,3,5"
 _PAGES = (".html", ".htm")
 
 
-@click.command("compare")
-@click.argument("inputs", nargs=-1, required=True, metavar="PICTURE...")
-@click.option("-o", "--output", metavar="OUT", help="Web page to write; - for stdout.")
+@click.command("compare", cls=commands.Command)
+@click.argument(
+    "inputs",
+    nargs=-1,
+    required=True,
+    metavar="PICTURE...",
+    shell_complete=values.complete_inputs,
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    shell_complete=values.complete_files,
+    help="Web page to write; - for stdout.",
+)
 @click.option(
     "-m",
     "--models",
     default=registry.DEFAULT_MODEL,
     show_default=True,
     metavar="MODELS",
+    shell_complete=values.complete_models,
     help="Our models, separated by commas. The first one sets the sizes.",
 )
 @click.option(
@@ -165,7 +178,7 @@ def _target(output: str | None, sources: Sequence[Path | None], force: bool) -> 
 
 def _models(text: str) -> tuple[str, ...]:
     """Names of models. Raises UsageError for an unknown one."""
-    names = dict.fromkeys(name.strip() for name in text.split(","))
+    names = dict.fromkeys(name.strip().lower() for name in text.split(","))
     return tuple(registry.by_name(name).name for name in names)
 
 

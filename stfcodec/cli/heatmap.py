@@ -12,7 +12,7 @@ import click
 
 from stfcodec import batch, container, files
 from stfcodec.batch import model_name
-from stfcodec.cli import coding, messages, paths, rate, reading
+from stfcodec.cli import coding, commands, messages, paths, rate, reading, values
 from stfcodec.errors import ImageError, UsageError, printable
 from stfcodec.formats import STREAM_SUFFIX, STREAM_SUFFIXES
 from stfcodec.limits import Limits
@@ -62,18 +62,20 @@ class _Found(NamedTuple):
         return {"input": self.name, "model": model, **self.allocation.to_json()}
 
 
-@click.command("heatmap")
-@click.argument("source", metavar="INPUT")
+@click.command("heatmap", cls=commands.Command)
+@click.argument("source", metavar="INPUT", shell_complete=values.complete_inputs)
 @click.option(
     "-o",
     "--output",
     metavar="OUT",
+    shell_complete=values.complete_files,
     help="Picture or folder to write, such as heat.png; - for stdout.",
 )
 @rate.options
 @click.option(
     "--beside",
     metavar="MODEL|FILE",
+    shell_complete=values.complete_inputs,
     help="Draw a second map beside the first: of the same picture coded with this model, without "
     "--weights, or of another .stf file of the same size.",
 )

@@ -8,7 +8,7 @@ import click
 
 from stfcodec import container, files
 from stfcodec.batch import explain, model_name
-from stfcodec.cli import messages
+from stfcodec.cli import commands, messages, values
 from stfcodec.container import StreamInfo
 from stfcodec.errors import printable
 from stfcodec.limits import DEFAULT_LIMITS
@@ -17,8 +17,14 @@ from stfcodec.models import registry, releases
 _PIXELS = {1: "grey", 3: "RGB"}
 
 
-@click.command("info")
-@click.argument("paths", nargs=-1, required=True, metavar="FILE...")
+@click.command("info", cls=commands.Command)
+@click.argument(
+    "paths",
+    nargs=-1,
+    required=True,
+    metavar="FILE...",
+    shell_complete=values.complete_inputs,
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a file on stdout.")
 def command(paths: tuple[str, ...], as_json: bool) -> int:
     """Show what .stf files say about themselves, after checking that they are intact.

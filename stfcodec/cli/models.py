@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from stfcodec.cli import messages
+from stfcodec.cli import commands, messages
 from stfcodec.models import locate, registry
 
 _COLUMNS = ("model", "family", "parameters", "qualities", "weights")
 
 
-@click.command("models")
+@click.command("models", cls=commands.Command)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a model on stdout.")
 def command(as_json: bool) -> int:
     """List the models and whether their weights are here.

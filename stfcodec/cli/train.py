@@ -8,13 +8,13 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from stfcodec.cli import messages
+from stfcodec.cli import commands, messages, values
 from stfcodec.errors import UsageError
 from stfcodec.models import registry
 from stfcodec.train.settings import PAPER_STEPS, PRESETS, Settings
 
 
-@click.command("train")
+@click.command("train", cls=commands.Command)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -32,6 +32,7 @@ from stfcodec.train.settings import PAPER_STEPS, PRESETS, Settings
 @click.option(
     "-m",
     "--model",
+    type=values.ModelName(),
     default=registry.DEFAULT_MODEL,
     show_default=True,
     metavar="MODEL",

@@ -11,7 +11,7 @@ import click
 
 from stfcodec import files
 from stfcodec.batch import explain
-from stfcodec.cli import messages
+from stfcodec.cli import commands, messages, values
 from stfcodec.cli.models import table
 from stfcodec.errors import StfError, UsageError, WeightsError, printable
 from stfcodec.models import locate, registry
@@ -26,7 +26,7 @@ _CROP, _PICTURES = 256, 100
 """Side of the crops from the pictures of --calibrate, and how many of these are read."""
 
 
-@click.group("weights", no_args_is_help=True)
+@click.group("weights", cls=commands.Group, no_args_is_help=True)
 def command() -> None:
     """Install weights for the published networks, and look after them.
 
@@ -35,8 +35,20 @@ def command() -> None:
 
 
 @command.command("import")
-@click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT...")
-@click.option("-m", "--model", metavar="MODEL", help="The model.  [default: by its parameters]")
+@click.argument(
+    "checkpoints",
+    nargs=-1,
+    required=True,
+    metavar="CHECKPOINT...",
+    shell_complete=values.complete_files,
+)
+@click.option(
+    "-m",
+    "--model",
+    type=values.ModelName(),
+    metavar="MODEL",
+    help="The model.  [default: by its parameters]",
+)
 @click.option(
     "--lambda", "lmbda", type=float, metavar="L", help="λ.  [default: as in the file's name]"
 )
@@ -246,7 +258,9 @@ def _is_default(file: locate.WeightsFile) -> bool:
 
 
 @command.command("verify")
-@click.argument("names", nargs=-1, metavar="[WEIGHTS]...")
+@click.argument(
+    "names", nargs=-1, metavar="[WEIGHTS]...", shell_complete=values.complete_weights
+)
 def verify(names: tuple[str, ...]) -> int:
     """Load weights and compute their fingerprints anew.
 
@@ -272,7 +286,13 @@ def _verify(file: locate.WeightsFile) -> None:
 
 
 @command.command("remove")
-@click.argument("names", nargs=-1, required=True, metavar="WEIGHTS...")
+@click.argument(
+    "names",
+    nargs=-1,
+    required=True,
+    metavar="WEIGHTS...",
+    shell_complete=values.complete_weights,
+)
 def remove(names: tuple[str, ...]) -> int:
     """Remove installed weights, named by their fingerprints or files.
 
