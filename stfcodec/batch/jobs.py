@@ -60,6 +60,7 @@ class Result:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     failure: Failure | None = None
+    output_bytes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """One flat record; `bytes` and `bpp` are the .stf stream's in both directions."""
@@ -72,6 +73,7 @@ class Result:
             info = self.info
             record |= {
                 "input_bytes": self.input_bytes,
+                "output_bytes": self.output_bytes,
                 "bytes": info.total_bytes,
                 "bpp": info.bpp,
                 "width": info.width,

@@ -142,7 +142,10 @@ class _Saver:
                 self._write(job.output, data, job.source)
         except Exception as error:
             return Result(job, failure=_failure(error, self._existing))
-        return Result(job, coded.info, coded.input_bytes, coded.seconds, coded.notes + notes)
+        notes = coded.notes + notes
+        return Result(
+            job, coded.info, coded.input_bytes, coded.seconds, notes, output_bytes=len(data)
+        )
 
     def _write(self, output: Path, data: bytes, source: Path | None) -> None:
         if files.is_open_file(output):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -122,7 +121,7 @@ def command(
                 comparison = _compare(job, options, advance)
             except Exception as error:
                 failure = batch.explain(error)
-                messages.fail(job.input_name, failure)
+                messages.fail(job.input_name, failure, as_json)
                 failures.append(failure)
                 continue
             found.append(comparison)
@@ -245,7 +244,7 @@ def _print(found: Sequence[Comparison], as_json: bool) -> None:
 
     if as_json:
         for comparison in found:
-            messages.result(json.dumps(summary.to_json(comparison)))
+            messages.record(summary.to_json(comparison))
         return
     tables = [summary.table(comparison) for comparison in found]
     if len(found) > 1:

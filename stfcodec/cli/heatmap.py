@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,7 +112,7 @@ def command(
     if plan.refused:
         failure = plan.refused[0].failure
         assert failure is not None
-        messages.fail(source, failure)
+        messages.fail(source, failure, as_json)
         return failure.exit_code
     (job,) = plan.jobs
     coding.check_streams(plan.jobs, as_json)
@@ -121,28 +120,30 @@ def command(
     named = rate.given(context)
     maker = _Maker(rate.settings(parameters), weights, device, Limits(pixels=max_pixels))
     coding.prepare(threads)
-    data = reading.read_bytes(job.source, maker.limits)
-    picture: Picture | None = None
-    if container.has_signature(data):
-        if named:
-            raise UsageError(f"{source} is coded already: leave out {', '.join(named)}")
-        found = [maker.of_stream(source, data)]
-    else:
-        picture = _read(source, data, maker)
-        for note in () if quiet else picture.notes:
-            messages.warn(source, note)
-        found = [maker.of_picture(source, picture)]
-    if beside is not None:
-        found.append(_beside(beside, source, picture, maker))
-        _check_sizes(found)
-    if output is not None:
-        pixels = None
-        if overlay:
-            pixels = maker.decode(data).pixels if picture is None else picture.pixels
-        _write(found, pixels, job, format_name, force)
+    with messages.recorded(source, as_json):
+        data = reading.read_bytes(job.source, maker.limits)
+        picture: Picture | None = None
+        if container.has_signature(data):
+            if named:
+                raise UsageError(f"{source} is coded already: leave out {', '.join(named)}")
+            found = [maker.of_stream(source, data)]
+        else:
+            picture = _read(source, data, maker)
+            for note in () if quiet else picture.notes:
+                messages.warn(source, note)
+            found = [maker.of_picture(source, picture)]
+        if beside is not None:
+            found.append(_beside(beside, source, picture, maker))
+            _check_sizes(found)
+        if output is not None:
+            pixels = None
+            if overlay:
+                pixels = maker.decode(data).pixels if picture is None else picture.pixels
+            _write(found, pixels, job, format_name, force)
     for each in found:
         if as_json:
-            messages.result(json.dumps(each.to_json()))
+            written = {} if output is None else {"output": job.output_name}
+            messages.record(each.to_json() | written)
         elif not quiet:
             messages.say(each.describe())
     return 0
@@ -221,7 +222,7 @@ def _beside(beside: str, source: str, picture: Picture | None, maker: _Maker) ->
             f"--beside {beside}: {source} is coded already; give its picture, or another "
             f"{STREAM_SUFFIX} file after --beside"
         )
-    other = replace(other, settings={**maker.settings, "model": beside})
+    other = replace(other, settings={**maker.settings, "model": beside.lower()})
     return other.of_picture(source, picture)
 
 

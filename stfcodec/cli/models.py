@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,8 +21,9 @@ def command(as_json: bool) -> int:
     For embedded weights, what was measured at each quality is listed below.
     """
     records = [_record(info) for info in registry.MODELS]
-    lines = map(json.dumps, records) if as_json else _report(records)
-    for line in lines:
+    for record in records if as_json else ():
+        messages.record(record)
+    for line in () if as_json else _report(records):
         messages.result(line)
     return 0
 

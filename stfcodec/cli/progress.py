@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from types import TracebackType
 from typing import Any
@@ -59,7 +58,7 @@ class Progress:
     def _print(self, result: Result) -> None:
         if self.as_json and self.lost is None:
             try:
-                messages.result(json.dumps(result.to_json()))
+                messages.record(result.to_json())
             except (StfError, BrokenPipeError) as error:
                 self.lost = error
         if result.failure is not None:
@@ -76,7 +75,7 @@ class Progress:
         if info is None:
             return f"{line}: skipped, exists already"
         share = self.report.share(info.total_bytes, result.input_bytes)
-        return (
-            f"{line}: {info.width}x{info.height}, {info.total_bytes} bytes{share}, "
-            f"{info.bpp:.3f} bpp, {result.seconds:.2f} s"
-        )
+        size = f"{info.total_bytes} bytes{share}, {info.bpp:.3f} bpp"
+        if result.output_bytes and not self.report.encodes:
+            size = f"{result.output_bytes} bytes from {size}"
+        return f"{line}: {info.width}x{info.height}, {size}, {result.seconds:.2f} s"
