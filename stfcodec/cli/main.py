@@ -23,6 +23,8 @@ COMMANDS = {
     "models": "List the models and whether their weights are here.",
     "weights": "Install weights for the published networks, and look after them.",
     "completion": "Print the script by which a shell completes these commands.",
+    "desktop": "Tell the desktop what .stf files are.",
+    "thumbnail": "Write a small PNG of an .stf file, for file managers.",
     "train": "Train a model on photographs.",
 }
 
