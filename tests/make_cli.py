@@ -59,12 +59,13 @@ def _section(context: click.Context, level: int) -> Iterator[str]:
     if command.epilog:
         yield ""
         yield from paragraph(_markdown(command.epilog))
-    for subcontext in _subcontexts(context):
+    for subcontext in subcontexts(context):
         yield ""
         yield from _section(subcontext, level + 1 if context.parent else level)
 
 
-def _subcontexts(context: click.Context) -> Iterator[click.Context]:
+def subcontexts(context: click.Context) -> Iterator[click.Context]:
+    """The contexts of a group's commands, in the order of its help."""
     command = context.command
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
