@@ -49,19 +49,23 @@ def _section(context: click.Context, level: int) -> Iterator[str]:
     yield f"    {usage.replace('[COMMAND]', 'COMMAND')}"  # in brackets by newer versions of click
     for text in inspect.cleandoc(command.help or "").split("\n\n"):
         yield ""
-        yield from paragraph(_markdown(" ".join(text.split())))
+        if text.startswith("\b"):  # lines that stay as they are
+            yield from (f"    {line}".rstrip() for line in text.splitlines()[1:])
+        else:
+            yield from paragraph(_markdown(" ".join(text.split())))
     if options := list(_options(context)):
         yield ""
         yield from table(("option", "default", "meaning"), options)
     if command.epilog:
         yield ""
         yield from paragraph(_markdown(command.epilog))
-    for subcontext in _subcontexts(context):
+    for subcontext in subcontexts(context):
         yield ""
         yield from _section(subcontext, level + 1 if context.parent else level)
 
 
-def _subcontexts(context: click.Context) -> Iterator[click.Context]:
+def subcontexts(context: click.Context) -> Iterator[click.Context]:
+    """The contexts of a group's commands, in the order of its help."""
     command = context.command
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

@@ -377,11 +377,12 @@ def test_records_for_json(tmp_path: Path) -> None:
     assert Result(job).to_json() == {"input": "-", "output": job.output_name, "skipped": True}
     failed = Result(job, failure=explain(ImageError("not an image"))).to_json()
     assert (failed["error"], failed["exit_code"]) == ("not an image", 3)
-    coded = Result(job, stream_info(20), input_bytes=400, seconds=0.5).to_json()
+    coded = Result(job, stream_info(20), 400, seconds=0.5, output_bytes=20).to_json()
     assert coded == {
         "input": "-",
         "output": job.output_name,
         "input_bytes": 400,
+        "output_bytes": 20,
         "bytes": 20,
         "bpp": 1.0,
         "width": 10,

@@ -279,8 +279,15 @@ def test_records(stf: Command, picture: Path) -> None:
         "input": record["output"],
         "output": record["input"],
         "input_bytes": size,
+        "output_bytes": picture.stat().st_size,
         "seconds": 0,
     }
+
+
+def test_the_line_of_decode_has_both_sizes(stf: Command, coded: Path) -> None:
+    line = stf("decode", coded, "-o", coded.with_name("back.png")).err
+    sizes = [path.stat().st_size for path in (coded.with_name("back.png"), coded)]
+    assert f"{WIDTH}x{HEIGHT}, {sizes[0]} bytes from {sizes[1]} bytes, " in line
 
 
 def test_the_bar_is_for_terminals(

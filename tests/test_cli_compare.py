@@ -62,7 +62,7 @@ def test_one_bad_picture_stops_no_other(stf: Command, picture: Path, tmp_path: P
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"nothing")
     done = stf("compare", bad, picture, "-q", "3", "--json", "--quiet")
-    assert done.code == 1 and [r["input"] for r in done.records] == [str(picture)]
+    assert done.code == 1 and [r["input"] for r in done.records] == [str(bad), str(picture)]
     assert done.err.count("\n") == 1 and "bad.png: not a picture of a known kind" in done.err
     report = tmp_path / "report.html"
     one_error(stf("compare", bad, "-q", "3", "-o", report), 3, "bad.png")

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PARTS = (
     "stfcodec",
+    "man",
     "setup.py",
     "setup.cfg",
     "pyproject.toml",
@@ -82,6 +83,10 @@ def test_the_installation_succeeds(source: Path, tmp_path: Path, compiler: bool)
     } <= installed
     assert {"stfcodec/py.typed", "stfcodec/entropy/_rans.pyi"} <= installed
     assert {"stfcodec/weights/MANIFEST.json", "stfcodec/weights/README.md"} <= installed
+    assert {f"share/man/man1/{page.name}" for page in (ROOT / "man").iterdir()} <= installed
+    assert {f"stfcodec/cli/{name}" for name in files(ROOT / "stfcodec" / "cli")} - {
+        name for name in installed if name.startswith("stfcodec/cli/")
+    } <= {name for name in files(ROOT / "stfcodec") if "__pycache__" in name}
     assert not {name for name in installed if name.startswith(("benchmarks/", "tests/"))}
     for name in ("LICENSE", "NOTICE"):
         assert list(target.glob(f"stfcodec-*.dist-info/**/{name}"))

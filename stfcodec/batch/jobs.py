@@ -60,9 +60,12 @@ class Result:
     job: Job
     info: StreamInfo | None = None
     input_bytes: int = 0
+    output_bytes: int = 0
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     failure: Failure | None = None
+    size: tuple[int, int] | None = None
+    """Width and height of the output; None where they are the stream's."""
     planned: bool = False
     """Nothing was done, and without a dry run the file would be coded."""
 
@@ -78,12 +81,14 @@ class Result:
         elif self.skipped:
             record["skipped"] = True
         elif (info := self.info) is not None:
+            width, height = self.size or (info.width, info.height)
             record |= {
                 "input_bytes": self.input_bytes,
+                "output_bytes": self.output_bytes,
                 "bytes": info.total_bytes,
                 "bpp": info.bpp,
-                "width": info.width,
-                "height": info.height,
+                "width": width,
+                "height": height,
                 "model": model_name(info.model_id),
                 "quality": info.quality,
                 "seconds": round(self.seconds, 4),

@@ -216,7 +216,10 @@ class _Saver:
                 self._write(job.output, data, job.source, coded.attributes)
         except Exception as error:
             return Result(job, failure=_failure(error, self._existing))
-        return Result(job, coded.info, coded.input_bytes, coded.seconds, coded.notes + notes)
+        written = 0 if data is None else len(data)
+        notes = coded.notes + notes
+        facts = coded.info, coded.input_bytes, written, coded.seconds
+        return Result(job, *facts, notes, size=coded.size)
 
     def _write(
         self, output: Path, data: bytes, source: Path | None, attributes: os.stat_result | None

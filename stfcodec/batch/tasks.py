@@ -33,6 +33,8 @@ class Coded:
     attributes: os.stat_result | None = None
     """Of the input, where that is a regular file."""
     seconds: float = 0.0
+    size: tuple[int, int] | None = None
+    """Width and height of the output; None where they are the stream's."""
 
 
 class Packed(NamedTuple):
@@ -164,7 +166,8 @@ class Decode(_OfStreams):
             scale=self.view.scale,
             depth=self.depth if self.format in DEEP else 8,
         )
-        return Coded(picture, info, picture.notes)
+        height, width = picture.pixels.shape[:2]
+        return Coded(picture, info, picture.notes, size=(width, height))
 
     def pack(self, coded: Coded) -> Packed:
         from io import BytesIO

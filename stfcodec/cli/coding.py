@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from stfcodec import allocator, batch
-from stfcodec.cli import filelist, messages, process
+from stfcodec.cli import filelist, messages, process, values
 from stfcodec.cli.paths import Plan
 from stfcodec.cli.progress import DryRun, Progress
 from stfcodec.errors import StfError, UsageError
@@ -60,7 +60,13 @@ _WORKERS = click.option(
 )
 
 _CODING_OPTIONS = (
-    click.option("-o", "--output", metavar="OUT", help="File or folder to write; - for stdout."),
+    click.option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        shell_complete=values.complete_files,
+        help="File or folder to write; - for stdout.",
+    ),
     click.option("-r", "--recursive", is_flag=True, help="Take folders, mirrored under OUT."),
     filelist.inputs("INPUT"),
     click.option("-f", "--force", is_flag=True, help="Replace existing outputs."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stfcodec import batch, container, files
-from stfcodec.cli import coding, messages, paths, reading
+from stfcodec.cli import coding, commands, messages, paths, reading, values
 from stfcodec.errors import ImageError, StfError, UsageError, printable
 from stfcodec.limits import Limits
 from stfcodec.models import registry
@@ -26,15 +25,28 @@ _QUALITIES = "1,3,5"
 _PAGES = (".html", ".htm")
 
 
-@click.command("compare")
-@click.argument("inputs", nargs=-1, required=True, metavar="PICTURE...")
-@click.option("-o", "--output", metavar="OUT", help="Web page to write; - for stdout.")
+@click.command("compare", cls=commands.Command)
+@click.argument(
+    "inputs",
+    nargs=-1,
+    required=True,
+    metavar="PICTURE...",
+    shell_complete=values.complete_inputs,
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    shell_complete=values.complete_files,
+    help="Web page to write; - for stdout.",
+)
 @click.option(
     "-m",
     "--models",
     default=registry.DEFAULT_MODEL,
     show_default=True,
     metavar="MODELS",
+    shell_complete=values.complete_models,
     help="Our models, separated by commas. The first one sets the sizes.",
 )
 @click.option(
@@ -109,7 +121,7 @@ def command(
                 comparison = _compare(job, options, advance)
             except Exception as error:
                 failure = batch.explain(error)
-                messages.fail(job.input_name, failure)
+                messages.fail(job.input_name, failure, as_json)
                 failures.append(failure)
                 continue
             found.append(comparison)
@@ -165,7 +177,7 @@ def _target(output: str | None, sources: Sequence[Path | None], force: bool) -> 
 
 def _models(text: str) -> tuple[str, ...]:
     """Names of models. Raises UsageError for an unknown one."""
-    names = dict.fromkeys(name.strip() for name in text.split(","))
+    names = dict.fromkeys(name.strip().lower() for name in text.split(","))
     return tuple(registry.by_name(name).name for name in names)
 
 
@@ -232,7 +244,7 @@ def _print(found: Sequence[Comparison], as_json: bool) -> None:
 
     if as_json:
         for comparison in found:
-            messages.result(json.dumps(summary.to_json(comparison)))
+            messages.record(summary.to_json(comparison))
         return
     tables = [summary.table(comparison) for comparison in found]
     if len(found) > 1:

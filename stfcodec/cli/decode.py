@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from stfcodec import batch
-from stfcodec.cli import coding, paths
+from stfcodec.cli import coding, commands, paths, values
 from stfcodec.cli.filelist import Inputs
 from stfcodec.errors import ImageError, UsageError
 from stfcodec.formats import DEEP, PICTURE_SUFFIXES, STREAM_SUFFIXES, WRITABLE
@@ -21,12 +21,13 @@ _KNOWN = PICTURE_SUFFIXES | STREAM_SUFFIXES
 """Suffixes that say what a file holds."""
 
 
-@click.command("decode")
+@click.command("decode", cls=commands.Command)
 @coding.shared_options
 @click.option(
     "--format",
     "extension",
     metavar="FORMAT",
+    shell_complete=values.complete_formats,
     help="Output format: png, jpg, webp, ...  [default: the one -o names, else png]",
 )
 @click.option(

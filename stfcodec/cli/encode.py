@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from stfcodec import __version__, batch
-from stfcodec.cli import coding, native_stderr, paths, rate
+from stfcodec.cli import coding, commands, native_stderr, paths, rate
 from stfcodec.cli.filelist import Inputs
 from stfcodec.formats import PICTURE_SUFFIXES, STREAM_SUFFIX
 from stfcodec.limits import Limits
@@ -19,7 +19,7 @@ from stfcodec.models import locate, releases
 from stfcodec.settings import EncodeSettings
 
 
-@click.command("encode")
+@click.command("encode", cls=commands.Command)
 @coding.shared_options
 @rate.options
 @click.option("--verify", is_flag=True, help="Decode each file's symbols before it is written.")

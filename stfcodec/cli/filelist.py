@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import click
 
 from stfcodec import files
+from stfcodec.cli import values
 from stfcodec.errors import UsageError
 
 
@@ -31,10 +32,16 @@ def inputs(metavar: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Add the arguments, --filelist and --null. The command gets `inputs`, of type `Inputs`."""
 
     def add(command: Callable[..., int]) -> Callable[..., int]:
-        @click.argument("names", nargs=-1, metavar=f"[{metavar}...]")
+        @click.argument(
+            "names",
+            nargs=-1,
+            metavar=f"[{metavar}...]",
+            shell_complete=values.complete_inputs,
+        )
         @click.option(
             "--filelist",
             metavar="FILE",
+            shell_complete=values.complete_files,
             help="Read names of inputs from a file, one a line; - for stdin.",
         )
         @click.option(

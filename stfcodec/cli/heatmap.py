@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 
 from stfcodec import batch, container, files
 from stfcodec.batch import model_name
-from stfcodec.cli import coding, messages, paths, rate, reading
+from stfcodec.cli import coding, commands, messages, paths, rate, reading, values
 from stfcodec.errors import ImageError, UsageError, printable
 from stfcodec.formats import STREAM_SUFFIX, STREAM_SUFFIXES
 from stfcodec.limits import Limits
@@ -62,18 +61,20 @@ class _Found(NamedTuple):
         return {"input": self.name, "model": model, **self.allocation.to_json()}
 
 
-@click.command("heatmap")
-@click.argument("source", metavar="INPUT")
+@click.command("heatmap", cls=commands.Command)
+@click.argument("source", metavar="INPUT", shell_complete=values.complete_inputs)
 @click.option(
     "-o",
     "--output",
     metavar="OUT",
+    shell_complete=values.complete_files,
     help="Picture or folder to write, such as heat.png; - for stdout.",
 )
 @rate.options
 @click.option(
     "--beside",
     metavar="MODEL|FILE",
+    shell_complete=values.complete_inputs,
     help="Draw a second map beside the first: of the same picture coded with this model, without "
     "--weights, or of another .stf file of the same size.",
 )
@@ -111,7 +112,7 @@ def command(
     if plan.refused:
         failure = plan.refused[0].failure
         assert failure is not None
-        messages.fail(source, failure)
+        messages.fail(source, failure, as_json)
         return failure.exit_code
     (job,) = plan.jobs
     coding.check_streams(plan.jobs, as_json)
@@ -119,31 +120,33 @@ def command(
     named = rate.given(context)
     maker = _Maker(rate.settings(parameters), weights, device, Limits(pixels=max_pixels))
     coding.prepare(threads)
-    data = reading.read_bytes(job.source, maker.limits)
-    picture: Picture | None = None
-    if container.has_signature(data):
-        if named:
-            raise UsageError(f"{source} is coded already: leave out {', '.join(named)}")
-        found = [maker.of_stream(source, data)]
-    else:
-        picture = _read(source, data, maker)
-        for note in () if quiet else picture.notes:
-            messages.warn(source, note)
-        found = [maker.of_picture(source, picture)]
-    if beside is not None:
-        found.append(_beside(beside, source, picture, maker))
-        _check_sizes(found)
-    if output is not None:
-        pixels = None
-        if overlay:
-            from stfcodec.imageio import to_8_bits
+    with messages.recorded(source, as_json):
+        data = reading.read_bytes(job.source, maker.limits)
+        picture: Picture | None = None
+        if container.has_signature(data):
+            if named:
+                raise UsageError(f"{source} is coded already: leave out {', '.join(named)}")
+            found = [maker.of_stream(source, data)]
+        else:
+            picture = _read(source, data, maker)
+            for note in () if quiet else picture.notes:
+                messages.warn(source, note)
+            found = [maker.of_picture(source, picture)]
+        if beside is not None:
+            found.append(_beside(beside, source, picture, maker))
+            _check_sizes(found)
+        if output is not None:
+            pixels = None
+            if overlay:
+                from stfcodec.imageio import to_8_bits
 
-            shown = maker.decode(data) if picture is None else picture
-            pixels = to_8_bits(shown.pixels)
-        _write(found, pixels, job, format_name, force)
+                shown = maker.decode(data) if picture is None else picture
+                pixels = to_8_bits(shown.pixels)
+            _write(found, pixels, job, format_name, force)
     for each in found:
         if as_json:
-            messages.result(json.dumps(each.to_json()))
+            written = {} if output is None else {"output": job.output_name}
+            messages.record(each.to_json() | written)
         elif not quiet:
             messages.say(each.describe())
     return 0
@@ -222,7 +225,7 @@ def _beside(beside: str, source: str, picture: Picture | None, maker: _Maker) ->
             f"--beside {beside}: {source} is coded already; give its picture, or another "
             f"{STREAM_SUFFIX} file after --beside"
         )
-    other = replace(other, settings={**maker.settings, "model": beside})
+    other = replace(other, settings={**maker.settings, "model": beside.lower()})
     return other.of_picture(source, picture)
 
 

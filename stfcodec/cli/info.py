@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from stfcodec import container, files
 from stfcodec.batch import explain, model_name
-from stfcodec.cli import filelist, messages
+from stfcodec.cli import commands, filelist, messages
 from stfcodec.container import StreamInfo
 from stfcodec.errors import printable
 from stfcodec.limits import DEFAULT_LIMITS
@@ -17,7 +15,7 @@ from stfcodec.models import registry, releases
 _PIXELS = {1: "grey", 3: "RGB"}
 
 
-@click.command("info")
+@click.command("info", cls=commands.Command)
 @filelist.inputs("FILE")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a file on stdout.")
 def command(inputs: filelist.Inputs, as_json: bool) -> int:
@@ -36,17 +34,15 @@ def _show(path: str, as_json: bool) -> int:
         info = container.inspect(data)
     except Exception as error:
         failure = explain(error)
-        messages.fail(path, failure)
-        if as_json:
-            record = {"input": path, "error": failure.message, "exit_code": failure.exit_code}
-            messages.result(json.dumps(record))
+        messages.fail(path, failure, as_json)
         return failure.exit_code
     if as_json:
         release = releases.find(_weights_of(info), info.fingerprint)
         version = release and release.version
+        facts = info.to_json()
+        facts["bytes"] = facts.pop("total_bytes")
         name = model_name(info.model_id)
-        record = {"input": path, "model": name, "weights_version": version, **info.to_json()}
-        messages.result(json.dumps(record))
+        messages.record({"input": path, "model": name, "weights_version": version, **facts})
     else:
         messages.result(f"{printable(path)}:\n{_describe(info)}")
     return 0

@@ -8,9 +8,10 @@ import warnings
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import CompletionItem
 
 from stfcodec.batch import Failure, explain
-from stfcodec.cli import messages, process
+from stfcodec.cli import commands, completion, messages, process
 
 # Each command is the object `command` in the module of its name, imported when it is asked for.
 COMMANDS = {
@@ -21,12 +22,23 @@ COMMANDS = {
     "compare": "Compare our models with other codecs at the same number of bytes.",
     "heatmap": "Draw where in a picture the bits of its .stf file go.",
     "models": "List the models and whether their weights are here.",
-    "train": "Train a model on photographs.",
     "weights": "Install weights for the published networks, and look after them.",
+    "completion": "Print the script by which a shell completes these commands.",
+    "desktop": "Tell the desktop what .stf files are.",
+    "thumbnail": "Write a small PNG of an .stf file, for file managers.",
+    "train": "Train a model on photographs.",
 }
 
+_SECTIONS = {
+    "Code pictures": ("encode", "decode"),
+    "Look into files": ("info", "test", "compare", "heatmap"),
+    "Set up": ("models", "weights", "completion", "desktop", "thumbnail"),
+    "Train": ("train",),
+}
+"""Sections of the help. Commands that are in none come last."""
 
-class LazyGroup(click.Group):
+
+class LazyGroup(commands.Group):
     """A group whose commands are listed in COMMANDS and imported one at a time."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -49,8 +61,16 @@ class LazyGroup(click.Group):
             raise SystemExit(1) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        placed = [name for names in _SECTIONS.values() for name in names]
+        rest = tuple(name for name in COMMANDS if name not in placed)
+        for title, names in {**_SECTIONS, "Other commands": rest}.items():
+            if rows := [(name, COMMANDS[name]) for name in names if name in COMMANDS]:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        found = [CompletionItem(n, help=h) for n, h in COMMANDS.items() if n.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
 
 def _print_parts() -> None:
@@ -105,6 +125,8 @@ def cli(ctx: click.Context, version: bool, verbose: bool) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (sys.argv[1:] by default) and return its exit code."""
     process.occupy_closed_streams()
+    if completion.VARIABLE in os.environ:
+        completion.register()
     with process.signals_as_exceptions(), process.rare_garbage_collection():
         code = _run(argv)
     try:

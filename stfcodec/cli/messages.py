@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import click
 
-from stfcodec.batch import Failure
+from stfcodec.batch import Failure, explain
 from stfcodec.errors import StfError, printable
 
 
@@ -33,6 +36,30 @@ def result(text: str) -> None:
         raise StfError(f"cannot write standard output: {error.strerror}") from error
 
 
+def record(fields: dict[str, Any]) -> None:
+    """A JSON object as a line on stdout (docs/json.md). Raises as `result` does."""
+    result(json.dumps(fields))
+
+
+def record_failure(path: str, failure: Failure) -> None:
+    """A record of why a file was not coded."""
+    error = failure.message.removeprefix(f"{printable(path)}: ")
+    record({"input": path, "error": error, "exit_code": failure.exit_code})
+
+
+@contextmanager
+def recorded(path: str, as_json: bool) -> Iterator[None]:
+    """Write a record of an error that ends the command while it works on a file."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if as_json:
+            record_failure(path, explain(error))
+        raise
+
+
 def warn(path: str, message: str) -> None:
     """Something that the user should know of a file that was coded."""
     say(_line("warning", path, message))
@@ -43,9 +70,12 @@ def note(message: str) -> None:
     say(printable(f"stfcodec: note: {message}"))
 
 
-def fail(path: str, failure: Failure) -> None:
-    """Why a file was not coded, below the traceback if there is one."""
+def fail(path: str, failure: Failure, as_json: bool = False) -> None:
+    """Why a file was not coded, below the traceback if there is one. as_json: and a record of it,
+    for which it raises as `result` does."""
     say(failure.trace + _line("error", path, failure.message))
+    if as_json:
+        record_failure(path, failure)
 
 
 def stop(failure: Failure) -> None:

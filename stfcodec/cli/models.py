@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from stfcodec.cli import messages
+from stfcodec.cli import commands, messages
 from stfcodec.models import locate, registry
 
 _COLUMNS = ("model", "family", "parameters", "qualities", "weights")
 
 
-@click.command("models")
+@click.command("models", cls=commands.Command)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a model on stdout.")
 def command(as_json: bool) -> int:
     """List the models and whether their weights are here.
@@ -22,8 +21,9 @@ def command(as_json: bool) -> int:
     For embedded weights, what was measured at each quality is listed below.
     """
     records = [_record(info) for info in registry.MODELS]
-    lines = map(json.dumps, records) if as_json else _report(records)
-    for line in lines:
+    for record in records if as_json else ():
+        messages.record(record)
+    for line in () if as_json else _report(records):
         messages.result(line)
     return 0
 

@@ -5,8 +5,9 @@ Lines that are the very result of a command, as those of a dry run, are on stdou
 
 from __future__ import annotations
 
-import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -67,9 +68,9 @@ class Progress:
 
     def _print(self, result: Result) -> None:
         if self.as_json:
-            self._write(json.dumps(self.record(result)))
+            self._write(partial(messages.record, self.record(result)))
         elif self.lists and not self.quiet and result.failure is None:
-            self._write(printable(self.describe(result)))
+            self._write(partial(messages.result, printable(self.describe(result))))
         if result.failure is not None:
             messages.fail(result.job.input_name, result.failure)
         elif not self.quiet:
@@ -78,11 +79,11 @@ class Progress:
             if self.report.single and not (self.as_json or self.lists):
                 messages.say(printable(self.describe(result)))
 
-    def _write(self, line: str) -> None:
+    def _write(self, line: Callable[[], None]) -> None:
         """A line on standard output, until one cannot be written."""
         if self.lost is None:
             try:
-                messages.result(line)
+                line()
             except (StfError, BrokenPipeError) as error:
                 if self.lists:
                     raise
@@ -102,11 +103,12 @@ class Progress:
     def _facts(self, result: Result) -> str:
         info = result.info
         assert info is not None
+        width, height = result.size or (info.width, info.height)
         share = self.report.share(info.total_bytes, result.input_bytes)
-        return (
-            f"{info.width}x{info.height}, {info.total_bytes} bytes{share}, "
-            f"{info.bpp:.3f} bpp, {result.seconds:.2f} s"
-        )
+        size = f"{info.total_bytes} bytes{share}, {info.bpp:.3f} bpp"
+        if result.output_bytes and not self.report.encodes:
+            size = f"{result.output_bytes} bytes from {size}"
+        return f"{width}x{height}, {size}, {result.seconds:.2f} s"
 
 
 class DryRun(Progress):

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from stfcodec.cli import values
 from stfcodec.errors import UsageError
 from stfcodec.models import registry
 from stfcodec.rate_control import Target
@@ -16,6 +17,7 @@ _OPTIONS = (
     click.option(
         "-m",
         "--model",
+        type=values.ModelName(),
         default=registry.DEFAULT_MODEL,
         show_default=True,
         metavar="MODEL",
@@ -38,9 +40,10 @@ _OPTIONS = (
     ),
     click.option(
         "--size",
-        type=click.IntRange(min=1),
+        type=values.ByteSize(),
         metavar="BYTES",
-        help="The best quality whose file has at most so many bytes; instead of -q.",
+        help="The best quality whose file has at most so many bytes, such as 50k, 1.5M (thousands, "
+        "millions) or 48KiB; instead of -q.",
     ),
     click.option(
         "--bpp", type=float, metavar="B", help="The same for bits a pixel of the whole file."

@@ -1,14 +1,14 @@
-"""Reads single inputs of a command, with the input's name before the message of an error."""
+"""Takes the inputs of a command one by one, and names each of them in the errors about it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stfcodec import batch, files
-from stfcodec.cli import native_stderr
+from stfcodec.cli import messages, native_stderr
 from stfcodec.errors import StfError, UsageError, WeightsError
 from stfcodec.limits import Limits
 from stfcodec.settings import EncodeSettings
@@ -26,6 +26,25 @@ def named(source: str) -> Iterator[None]:
         raise
     except StfError as error:
         raise type(error)(f"{source}: {error}") from error
+
+
+def each(names: Sequence[str], act: Callable[[str], None], as_json: bool) -> int:
+    """Act on each name; return the command's exit code. A failure does not stop the others.
+
+    as_json: failures become records, too.
+    """
+    codes = []
+    for name in dict.fromkeys(names):
+        try:
+            act(name)
+            codes.append(0)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            failure = batch.explain(error)
+            messages.fail(name, failure, as_json)
+            codes.append(failure.exit_code)
+    return codes[0] if len(codes) == 1 else int(any(codes))
 
 
 def read_bytes(source: Path | None, limits: Limits) -> bytes:

@@ -8,14 +8,14 @@ from pathlib import Path
 import click
 
 from stfcodec import batch
-from stfcodec.cli import coding, paths
+from stfcodec.cli import coding, commands, paths
 from stfcodec.cli.filelist import Inputs
 from stfcodec.cli.progress import Verdicts
 from stfcodec.formats import STREAM_SUFFIXES
 from stfcodec.limits import Limits
 
 
-@click.command("test")
+@click.command("test", cls=commands.Command)
 @coding.testing_options
 def command(
     inputs: Inputs,

@@ -8,13 +8,13 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from stfcodec.cli import messages
+from stfcodec.cli import commands, messages, values
 from stfcodec.errors import UsageError
 from stfcodec.models import registry
 from stfcodec.train.settings import PAPER_STEPS, PRESETS, Settings
 
 
-@click.command("train")
+@click.command("train", cls=commands.Command)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -32,6 +32,7 @@ from stfcodec.train.settings import PAPER_STEPS, PRESETS, Settings
 @click.option(
     "-m",
     "--model",
+    type=values.ModelName(),
     default=registry.DEFAULT_MODEL,
     show_default=True,
     metavar="MODEL",
@@ -139,6 +140,7 @@ from stfcodec.train.settings import PAPER_STEPS, PRESETS, Settings
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads to use.")
 @click.option("--bf16/--no-bf16", default=True, show_default=True, help="Transforms in bfloat16.")
 @click.option("--compile/--no-compile", default=False, show_default=True, help="torch.compile.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object at the end on stdout.")
 @click.pass_context
 def command(
     context: click.Context,
@@ -149,6 +151,7 @@ def command(
     threads: int | None,
     lmbda: float | None,
     preset: str | None,
+    as_json: bool,
     **options: Any,
 ) -> int:
     """Train a model on the pictures below DIR, within a budget of minutes or steps.
@@ -178,8 +181,20 @@ def command(
         options |= {k: v for k, v in PRESETS[preset].items() if k not in chosen}
     prepare_process(threads)
     settings = Settings(data=str(data), **options)
-    trainer = Trainer(settings, out, start)
-    run_training(trainer, report=messages.say)
+    with messages.recorded(str(data), as_json):
+        trainer = Trainer(settings, out, start)
+        weights = run_training(trainer, report=messages.say)
+    if as_json:
+        record = trainer.record()
+        messages.record(
+            {
+                "input": str(data),
+                "output": str(weights),
+                "model": settings.model,
+                "quality": settings.quality,
+                **{name: record[name] for name in ("photographs", "steps", "minutes")},
+            }
+        )
     return 0
 
 

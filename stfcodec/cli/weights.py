@@ -1,32 +1,19 @@
-"""stfcodec weights: makes weights of checkpoints, and looks after those that are here."""
+"""stfcodec weights: looks after the weights that are here; `weights_import` makes new ones."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from stfcodec import files
-from stfcodec.batch import explain
-from stfcodec.cli import messages
+from stfcodec.cli import commands, messages, reading, values, weights_import
 from stfcodec.cli.models import table
 from stfcodec.errors import StfError, UsageError, WeightsError, printable
 from stfcodec.models import locate, registry
-from stfcodec.temporary import remove_stale
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from stfcodec.checkpoints.convert import Conversion
-
-_CROP, _PICTURES = 256, 100
-"""Side of the crops from the pictures of --calibrate, and how many of these are read."""
 
 
-@click.group("weights", no_args_is_help=True)
+@click.group("weights", cls=commands.Group, no_args_is_help=True)
 def command() -> None:
     """Install weights for the published networks, and look after them.
 
@@ -34,168 +21,7 @@ def command() -> None:
     """
 
 
-@command.command("import")
-@click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT...")
-@click.option("-m", "--model", metavar="MODEL", help="The model.  [default: by its parameters]")
-@click.option(
-    "--lambda", "lmbda", type=float, metavar="L", help="λ.  [default: as in the file's name]"
-)
-@click.option(
-    "--calibrate",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Measure value ranges on the pictures below DIR.  [default: on 20 that are built in]",
-)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write here instead."
-)
-@click.option("-f", "--force", is_flag=True, help="Replace an existing FILE.")
-def import_checkpoints(
-    checkpoints: tuple[str, ...],
-    model: str | None,
-    lmbda: float | None,
-    calibrate: Path | None,
-    output: Path | None,
-    force: bool,
-) -> int:
-    """Make weights that code of each CHECKPOINT, and install them.
-
-    CHECKPOINT is one of the authors' (cnn_0067_best.pth.tar), one of 'stfcodec train' (last.pt), or
-    a weights file of somebody else. On built-in pictures, every machine makes the same weights of a
-    published checkpoint. Printed are bits per pixel and PSNR on four other pictures, of the float
-    networks and of the integers that code. At paper size this takes a minute or two.
-    """
-    _check_request(checkpoints, model, lmbda, calibrate, output, force)
-    if output is None:
-        folder = locate.installed_folder()
-        files.make_folder(folder)
-        remove_stale(folder)
-    batches = None if calibrate is None else _crops_below(calibrate)
-
-    def act(name: str) -> None:
-        _import(Path(name), model, lmbda, batches, output, force)
-
-    return _each(checkpoints, act)
-
-
-def _check_request(
-    checkpoints: Sequence[str],
-    model: str | None,
-    lmbda: float | None,
-    calibrate: Path | None,
-    output: Path | None,
-    force: bool,
-) -> None:
-    """Raise UsageError before anything is read."""
-    if len(checkpoints) > 1 and (lmbda is not None or output is not None):
-        option = "--lambda" if lmbda is not None else "-o"
-        raise UsageError(f"{option} is for one checkpoint; import them one by one")
-    if model is not None:
-        registry.by_name(model)
-    if calibrate is not None and not calibrate.is_dir():
-        raise UsageError(f"--calibrate {calibrate}: no folder of pictures")
-    if output is not None:
-        if output.suffix != ".safetensors":
-            raise UsageError(f"-o {output}: the name must end in .safetensors")
-        if not output.parent.is_dir():
-            raise UsageError(f"-o {output}: there is no folder {output.parent}")
-        files.check_output(output, force)
-
-
-def _crops_below(folder: Path) -> list[Tensor]:
-    """48 batches of one crop: as many as calibration takes in a few minutes at paper size."""
-    from stfcodec.models.coding_tables import CALIBRATION_BATCHES
-    from stfcodec.train.data import calibration_crops, load_photographs
-
-    photographs = load_photographs(folder, _CROP, _PICTURES)
-    return [batch[:1] for batch in calibration_crops(photographs, _CROP, CALIBRATION_BATCHES)]
-
-
-def _import(
-    path: Path,
-    model: str | None,
-    lmbda: float | None,
-    batches: list[Tensor] | None,
-    output: Path | None,
-    force: bool,
-) -> None:
-    """Import one checkpoint and print what became of it."""
-    from stfcodec.checkpoints import samples
-    from stfcodec.checkpoints.convert import convert
-    from stfcodec.checkpoints.recognise import check_model, recognise_model, recognise_quality
-    from stfcodec.models.state_dicts import read_state_file
-    from stfcodec.models.weights import has_integer_form
-
-    file = read_state_file(path)
-    if model is None:
-        info = recognise_model(file.tensors, path)
-    else:
-        info = check_model(registry.by_name(model), file.tensors, path)
-    if batches is not None and has_integer_form(file.tensors):
-        raise UsageError(f"{path} is calibrated already: leave --calibrate out")
-    quality = recognise_quality(file, path, info, lmbda)
-    messages.say(f"stfcodec: {printable(str(path))}: {_title(info, quality)}")
-    done = convert(
-        file,
-        path,
-        info,
-        quality,
-        samples.calibration_batches() if batches is None else batches,
-        samples.measured_pictures(),
-    )
-    installed = output is None
-    if output is None:
-        one = 1 if quality is None else quality
-        name = locate.installed_name(info, one, done.fingerprint)
-        output = locate.installed_folder() / name
-        force = force or not _is_other_analysis(output, done)
-    files.write_bytes(output, done.data, overwrite=force)
-    for line in _report(done):
-        messages.result(line)
-    messages.result(f"weights {done.fingerprint.hex()}: {printable(str(output))}")
-    if installed:
-        _note_if_unused(output, info, quality)
-
-
-def _is_other_analysis(path: Path, done: Conversion) -> bool:
-    """Whether a whole file of this name has another g_a or h_a, which its fingerprint leaves out.
-
-    Then the two can decode the same streams, and which one to keep is the user's choice.
-    """
-    from stfcodec.models import weights
-
-    existing = locate.describe_file(path)
-    if existing is None or existing.model is None or existing.digest == done.digest:
-        return False
-    try:
-        weights.verify(registry.by_name(existing.model), path)
-    except WeightsError:
-        return False
-    return True
-
-
-def _note_if_unused(path: Path, info: registry.ModelInfo, quality: float | None) -> None:
-    used = locate.find(info, registry.DEFAULT_QUALITY if quality is None else quality)
-    if not used.samefile(path):
-        messages.note(
-            f"encode goes on taking {used} for {info.name}; --weights {path} names these weights"
-        )
-
-
-def _title(info: registry.ModelInfo, quality: float | None) -> str:
-    if quality is None:
-        return info.name
-    return f"{info.name}, λ {registry.lambda_from_quality(quality):g} (quality {quality:g})"
-
-
-def _report(done: Conversion) -> Iterator[str]:
-    rows: list[tuple[str, ...]] = [("quality", "", "bpp", "PSNR (dB)")]
-    for i, quality in enumerate(done.qualities):
-        for name, points in (("float", done.floating), ("integers", done.integer)):
-            if points:
-                bpp, psnr = points[i]
-                rows.append((f"{quality:g}", name, f"{bpp:.4f}", f"{psnr:.3f}"))
-    return table(rows)
+command.add_command(weights_import.command)
 
 
 @command.command("list")
@@ -208,7 +34,7 @@ def list_weights(as_json: bool) -> int:
     records = [_record(file) for file in locate.files()]
     if as_json:
         for record in records:
-            messages.result(json.dumps(record))
+            messages.record(record)
         return 0
     rows: list[tuple[str, ...]] = [("weights", "model", "quality", "MB", "", "file")]
     for r in records:
@@ -246,8 +72,9 @@ def _is_default(file: locate.WeightsFile) -> bool:
 
 
 @command.command("verify")
-@click.argument("names", nargs=-1, metavar="[WEIGHTS]...")
-def verify(names: tuple[str, ...]) -> int:
+@click.argument("names", nargs=-1, metavar="[WEIGHTS]...", shell_complete=values.complete_weights)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a file on stdout.")
+def verify(names: tuple[str, ...], as_json: bool) -> int:
     """Load weights and compute their fingerprints anew.
 
     WEIGHTS are fingerprints or files. Without any, all that are here are verified.
@@ -256,10 +83,13 @@ def verify(names: tuple[str, ...]) -> int:
     def act(name: str) -> None:
         for file in _named(name):
             _verify(file)
-            messages.result(f"{file.fingerprint}: {printable(str(file.path))} is intact")
+            if as_json:
+                messages.record({"input": name, **_record(file)})
+            else:
+                messages.result(f"{file.fingerprint}: {printable(str(file.path))} is intact")
 
     every = (file.fingerprint or str(file.path) for file in locate.files())
-    return _each(names or list(every), act)
+    return reading.each(names or list(every), act, as_json)
 
 
 def _verify(file: locate.WeightsFile) -> None:
@@ -272,8 +102,15 @@ def _verify(file: locate.WeightsFile) -> None:
 
 
 @command.command("remove")
-@click.argument("names", nargs=-1, required=True, metavar="WEIGHTS...")
-def remove(names: tuple[str, ...]) -> int:
+@click.argument(
+    "names",
+    nargs=-1,
+    required=True,
+    metavar="WEIGHTS...",
+    shell_complete=values.complete_weights,
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a file on stdout.")
+def remove(names: tuple[str, ...], as_json: bool) -> int:
     """Remove installed weights, named by their fingerprints or files.
 
     Pictures coded with them can be decoded again once the checkpoint is imported again.
@@ -281,14 +118,21 @@ def remove(names: tuple[str, ...]) -> int:
 
     def act(name: str) -> None:
         for file in _installed(name):
+            record = {"input": name, **_record(file)}
             file.path.unlink()
-            messages.result(f"{file.path.name} removed")
+            if as_json:
+                messages.record(record)
+            else:
+                messages.result(f"{file.path.name} removed")
 
-    return _each(names, act)
+    return reading.each(names, act, as_json)
 
 
 def _installed(name: str) -> list[locate.WeightsFile]:
     """The files of `_named` among the installed ones. Raises UsageError where there are none."""
+    of_model = [file for file in locate.files() if file.model == name.lower()]
+    if of_model and all(file.embedded for file in of_model):
+        raise UsageError("the weights of this model are part of the program, and stay")
     found = _named(name)
     installed = [file for file in found if locate.is_in(file.path, locate.installed_folder())]
     if not installed:
@@ -298,29 +142,18 @@ def _installed(name: str) -> list[locate.WeightsFile]:
 
 
 @command.command("path")
-def path() -> int:
+@click.option("--json", "as_json", is_flag=True, help="A JSON object on stdout.")
+def path(as_json: bool) -> int:
     """Print the folder of installed weights.
 
     It is $STFCODEC_WEIGHTS, or else a folder in the user's data folder. It may not exist yet.
     """
-    messages.result(str(locate.installed_folder()))
+    folder = str(locate.installed_folder())
+    if as_json:
+        messages.record({"path": folder})
+    else:
+        messages.result(folder)
     return 0
-
-
-def _each(names: Sequence[str], act: Callable[[str], None]) -> int:
-    """Act on each name; return the command's exit code. A failure does not stop the others."""
-    codes = []
-    for name in dict.fromkeys(names):
-        try:
-            act(name)
-            codes.append(0)
-        except BrokenPipeError:
-            raise
-        except Exception as error:
-            failure = explain(error)
-            messages.fail(name, failure)
-            codes.append(failure.exit_code)
-    return codes[0] if len(codes) == 1 else int(any(codes))
 
 
 def _named(name: str) -> list[locate.WeightsFile]:
@@ -329,4 +162,8 @@ def _named(name: str) -> list[locate.WeightsFile]:
         return found
     if file := locate.describe_file(Path(name)):
         return [file]
+    of_model = [file for file in locate.files() if file.model == name.lower()]
+    if of_model:
+        known = ", ".join(file.fingerprint or str(file.path) for file in of_model)
+        raise UsageError(f"is a model; name its weights: {known}")
     raise WeightsError("no such weights here; 'stfcodec weights list' lists all")

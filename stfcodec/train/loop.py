@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -46,12 +47,12 @@ def run_training(
     save_interval_s: float = 600.0,
     export: bool = True,
     after_save: Callable[[], object] = lambda: None,
-) -> None:
-    """Train until the budget is used, then export the weights.
+) -> Path | None:
+    """Train until the budget is used, then export the weights, and return the path of their file.
 
     report: receives each row of the log as a line of text. save_interval_s: seconds between two
     checkpoints; another is saved at the end and on KeyboardInterrupt. export: False: write
-    checkpoints and the log only. after_save: called after each checkpoint.
+    checkpoints and the log only, and return None. after_save: called after each checkpoint.
     """
     folder = trainer.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,10 +62,11 @@ def run_training(
         trainer.save(CHECKPOINT)
         raise
     if not export:
-        return
-    trainer.export()
+        return None
+    weights = trainer.export()
     if not plot_log(folder / LOG, folder / LOSS_PLOT):
         report(f"no {LOSS_PLOT}: matplotlib is not installed")
+    return weights
 
 
 def _train(
