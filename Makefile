@@ -35,11 +35,12 @@ $(READY): setup.cfg setup.py pyproject.toml stfcodec/entropy/_rans.c
 demo: $(READY) ## Encode and decode a real photograph, print bpp, PSNR and times
 	$(BIN)/python -m benchmarks.demo $(PICTURE) --quality $(QUALITY) --out .demo
 
+# Two processes, with one thread each: more would wait for each other.
 test: $(READY) ## Run every test
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses 2 --dist worksteal
 
-test-quick: $(READY) ## Run the tests that are not marked slow: two minutes on one core
-	$(BIN)/python -m pytest -q -m "not slow"
+test-quick: $(READY) ## Run the tests that are not marked slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses 2 --dist worksteal -m "not slow"
 
 test-minimum: ## Run every test with the oldest versions of what stfcodec needs (tests/minimum.txt)
 	$(PYTHON) -m venv $(MINIMUM)

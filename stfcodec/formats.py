@@ -9,7 +9,7 @@ from itertools import chain
 
 STREAM_SUFFIX = ".stf"
 
-STREAM_MIME = "image/x-stf"
+STREAM_MIME = "image/x-stfcodec"
 """The MIME type of streams, which is not registered anywhere."""
 
 READABLE: dict[str, tuple[str, ...]] = {

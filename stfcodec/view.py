@@ -58,3 +58,12 @@ class View:
 
 
 WHOLE = View()
+
+
+def smallest_scale(size: tuple[int, int], side: int) -> Fraction:
+    """The scale at which the longer side of a picture is still at least `side` pixels long, or 1.
+
+    size: width and height of the picture.
+    """
+    fits = (divisor for divisor in reversed(DIVISORS) if max(size) >= divisor * side)
+    return Fraction(1, next(fits, 1))

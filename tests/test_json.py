@@ -82,6 +82,17 @@ def test_encode_and_decode(stf: Command, picture: Path) -> None:
     check(stf("decode", picture, "-o", back, "--json", "-f"), "failure")
 
 
+def test_a_dry_run(stf: Command, picture: Path, coded: Path) -> None:
+    outcome = stf("encode", picture, coded, "-o", picture.parent / "new/", "--dry-run", "--json")
+    planned, failed = check(outcome, "planned", "failure")
+    assert planned["dry_run"] is failed["dry_run"] is True
+
+
+def test_test(stf: Command, picture: Path, coded: Path) -> None:
+    whole, failed = check(stf("test", coded, picture, "--json"), "test", "failure")
+    assert (whole["ok"], failed["ok"]) == (True, False)
+
+
 def test_info(stf: Command, coded: Path) -> None:
     record, failed = check(stf("info", coded, __file__, "--json"), "info", "failure")
     assert record["bytes"] == coded.stat().st_size

@@ -129,8 +129,8 @@ class Verdicts(Progress):
 
     def record(self, result: Result) -> dict[str, Any]:
         record = super().record(result)
-        del record["output"]
-        return record | {"ok": result.failure is None}
+        facts = {name: v for name, v in record.items() if name not in ("output", "output_bytes")}
+        return facts | {"ok": result.failure is None}
 
     def describe(self, result: Result) -> str:
         return f"{result.job.input_name}: OK, {self._facts(result)}"

@@ -11,6 +11,7 @@ import click
 from stfcodec import files
 from stfcodec.cli import coding, commands, reading, values
 from stfcodec.limits import DEFAULT_LIMITS
+from stfcodec.view import smallest_scale
 
 
 @click.command("thumbnail", cls=commands.Command)
@@ -38,7 +39,9 @@ def command(source: str, output: str, size: int) -> int:
     path = None if source in files.STANDARD_INPUT else Path(source)
     data = reading.read_bytes(path, DEFAULT_LIMITS)
     with reading.named(source):
-        picture = api.decode_picture(data)
+        info = api.info(data)
+        scale = smallest_scale((info.width, info.height), size)
+        picture = api.decode_picture(data, scale=scale)
     image = imageio.to_image(replace(picture, exif=None, xmp=None, iptc=None))
     image.thumbnail((size, size))
     buffer = BytesIO()
