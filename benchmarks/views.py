@@ -53,7 +53,6 @@ def main(folder: Path, models: tuple[str, ...], quality: float) -> None:
         crop = (left, top, _CROP, _CROP)
         seconds, _ = _timed(partial(api.decode_picture, data, crop=crop))
         found[f"{_CROP}² of it"] = (seconds,)
-        found["symbols only"] = (_timed(partial(api.bit_allocation, data))[0],)
         for name, (seconds, *qualities) in found.items():
             cells = [f"{value:.2f} dB" for value in qualities] or ["", ""]
             rows.append(
