@@ -162,8 +162,8 @@ def decode(
     strip: whether to leave out ICC profile, EXIF, XMP and IPTC.
     crop: left, top, width and height in pixels of what is decoded; None for the whole picture. Time
     and memory of the synthesis follow it.
-    scale: 1/2, 1/4, 1/8 or 1/16 for a smaller picture, each of whose pixels is a mean. The lite
-    models take much less time for 1/8 and 1/16.
+    scale: 1/2, 1/4, 1/8 or 1/16 for a smaller picture, each of whose pixels is a mean.
+    `wacnn-lite` takes much less time for 1/8 and 1/16.
 
     The mode is L, LA, RGB or RGBA, as the source had it, without A if it was opaque everywhere.
     `image.info` has "icc_profile", "exif", "xmp" and "dpi" where the stream has them. Of these

@@ -39,6 +39,7 @@ def register() -> None:
     """Let Pillow open and save .stf files. A second call changes nothing."""
     Image.register_open(FORMAT, StfImageFile, container.has_signature)
     Image.register_save(FORMAT, _save)
+    Image.register_save_all(FORMAT, _save_all)
     Image.register_extension(FORMAT, STREAM_SUFFIX)
     Image.register_mime(FORMAT, STREAM_MIME)
 
@@ -139,6 +140,10 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     with _errors_of_pillow():
         data = _api().encode(_with_given_metadata(image), **options)
     fp.write(data)
+
+
+def _save_all(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+    raise ValueError("an .stf file holds one picture: save each frame without save_all")
 
 
 def _with_given_metadata(image: Image.Image) -> Image.Image:

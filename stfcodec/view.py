@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import index
 
 from stfcodec.errors import UsageError
 
@@ -29,8 +30,13 @@ class View:
             raise UsageError(f"scale {self.scale}: choose 1/2, 1/4, 1/8 or 1/16")
         if self.crop is None:
             return
-        if len(self.crop) != 4 or not all(isinstance(n, int) for n in self.crop):
+        try:
+            crop = tuple(index(n) for n in self.crop)
+        except TypeError:
+            crop = ()
+        if len(crop) != 4:
             raise UsageError(f"crop {self.crop}: give four whole numbers, X, Y, WIDTH and HEIGHT")
+        object.__setattr__(self, "crop", crop)
         if min(self.crop[2:]) < 1 or min(self.crop[:2]) < 0:
             raise UsageError(f"{self}: a position is below 0, or a side below 1")
 
@@ -49,7 +55,8 @@ class View:
         """
         left, top, across, down = self.crop or (0, 0, width, height)
         if left + across > width or top + down > height:
-            raise UsageError(f"{self} reaches beyond the picture of {width}x{height} pixels")
+            size = f"the picture of {width}x{height} pixels"
+            raise UsageError(f"{self} reaches beyond {size}; choose a part within it")
         return slice(top, top + down), slice(left, left + across)
 
     def decoded(self, span: slice) -> slice:

@@ -162,6 +162,11 @@ def test_every_codec_beside_the_source(open_page: Any, comparisons: list[Compari
     assert len({(box["x"], box["y"]) for box in boxes}) == len(names)
 
 
+def wait_for(page: Any, *parts: str) -> None:
+    """Wait until the address has these parts: the page writes it when it is idle."""
+    page.wait_for_function("all => all.every(part => location.hash.includes(part))", arg=parts)
+
+
 def test_keys(open_page: Any) -> None:
     page = open_page()
     page.focus("#handle")
@@ -179,17 +184,18 @@ def test_keys(open_page: Any) -> None:
     assert page.inner_text("#zoom") == "800 %"
     before = page.url
     page.keyboard.press("ArrowRight")
-    assert page.url != before and "zoom=8" in page.url
+    page.wait_for_function("before => location.href !== before", arg=before)
+    wait_for(page, "zoom=8")
     page.keyboard.press("-")
     page.keyboard.press("d")
-    assert "view=difference" in page.url and "zoom=4" in page.url
+    wait_for(page, "view=difference", "zoom=4")
     page.keyboard.press("x")
-    assert "left=wacnn-lite&right=source" in page.url
+    wait_for(page, "left=wacnn-lite&right=source")
     page.keyboard.press("]")
     page.keyboard.press("]")
     assert page.is_checked('[name="point"][value="1"]')
     page.keyboard.press("0")
-    assert "zoom=0" in page.url
+    wait_for(page, "zoom=0")
 
 
 def test_space_bar_shows_the_left_picture(open_page: Any) -> None:

@@ -194,3 +194,12 @@ def test_a_thumbnail_of_what_is_no_stream(stf: Command, picture: Path) -> None:
     one_error(stf("thumbnail", picture, output), 4, str(picture), "not an .stf stream")
     one_error(stf("thumbnail", "missing.stf", output), 1, "cannot read missing.stf")
     assert not output.exists()
+
+
+def test_a_thumbnail_never_replaces_its_source(stf: Command, coded: Path) -> None:
+    before = coded.read_bytes()
+    link = coded.with_name("link.stf")
+    link.symlink_to(coded)
+    for source, output in ((coded, coded), (link, coded), (coded, link)):
+        one_error(stf("thumbnail", source, output), 2, "is the input; name another output")
+    assert coded.read_bytes() == before

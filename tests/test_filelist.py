@@ -101,3 +101,20 @@ def test_lists_that_make_no_sense(
         one_error(stf(command, "--filelist", "-"), 2, "the file list - is empty")
     pipe_in(monkeypatch, b"a.stf\n")
     one_error(stf(command, "--filelist", "-", "-"), 2, "both the file list and an input")
+
+
+def test_the_list_itself_is_never_overwritten(
+    stf: Command, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(picture.parent)
+    listed = picture.with_suffix(".stf")
+    listed.write_text(f"{picture.name}\n")
+    outcome = stf("encode", "--filelist", listed, "-f")
+    assert outcome.code == 1 and "which is an input" in outcome.err
+    assert listed.read_text() == f"{picture.name}\n"
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(stf: Command, picture: Path) -> None:
+    listed = picture.with_name("list.txt")
+    listed.write_bytes(b"\xef\xbb\xbf" + str(picture).encode() + b"\r\n")
+    assert stf("encode", "--filelist", listed).code == 0

@@ -34,6 +34,7 @@ def test_a_lone_file_gives_its_own_exit_code() -> None:
         (ImportError("libtorch.so: failed to map segment from shared object"), 1, "not enough"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), 1, "--device cpu"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "not enough memory"),
+        (ModuleNotFoundError("No module", name="torch"), 1, "pip install torch"),
         (RecursionError("maximum recursion depth exceeded"), 1, "nested too deeply"),
         (PermissionError(13, "Permission denied", "a.png"), 1, "a.png: Permission denied"),
         (KeyError("y"), 1, "unexpected KeyError: 'y' (this is a bug; STFCODEC_DEBUG=1"),

@@ -194,9 +194,27 @@ def test_16_bit_rgb_though_pillow_holds_8(data: bytes) -> None:
     picture = read_picture(data)
     assert np.array_equal(picture.pixels, DEEP_RGB) and picture.notes == ()
     opened = Image.open(io.BytesIO(data))
-    assert np.array_equal(read_picture(opened).pixels, DEEP_RGB)
-    loaded = read_picture(opened)  # Pillow has dropped the low bits by now
-    assert np.array_equal(loaded.pixels, np.asarray(opened))
+    first, second = read_picture(opened), read_picture(opened)
+    assert first.notes == ("16 bits per channel reduced to 8",)
+    assert np.array_equal(first.pixels, second.pixels)  # Pillow has loaded it in between
+    assert np.array_equal(first.pixels, np.asarray(opened))
+
+
+@pytest.mark.parametrize("peak", [256, 1023, 65535])
+def test_pgm_that_pillow_has_loaded(peak: int) -> None:
+    data = f"P5 11 5 {peak}\n".encode() + np.minimum(DEEP, peak).astype(">u2").tobytes()
+    opened = Image.open(io.BytesIO(data))
+    expected = read_picture(data).pixels
+    for _ in range(2):
+        found = read_picture(opened).pixels
+        assert found.dtype == np.uint16 and np.abs(found.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("key", [0, (1, 2, 3)])
+def test_a_key_of_an_image_with_alpha_is_not_used(key: object) -> None:
+    opened = Image.open(io.BytesIO(images.png(np.dstack([DEEP_RGB, DEEP]), 16)))
+    opened.info["transparency"] = key
+    assert np.array_equal(read_picture(opened).alpha, DEEP >> 8)
 
 
 def test_16_bit_alpha() -> None:

@@ -95,14 +95,24 @@ def test_halves_and_quarters_are_means(data: bytes, divisor: int) -> None:
 
 
 @pytest.mark.parametrize("divisor", [8, 16])
-@pytest.mark.parametrize("model", ["wacnn-lite", "stf-lite"])
-def test_eighths_come_from_the_linear_path(model: str, divisor: int) -> None:
+def test_eighths_come_from_the_linear_path(divisor: int) -> None:
     source = photograph((320, 448))
-    data = api.encode(source, quality=4, model=model)
+    data = api.encode(source, quality=4)
     found = api.decode_picture(data, scale=1 / divisor).pixels
     expected = np.rint(means(source, divisor)).astype(np.uint8)
     assert found.shape == expected.shape
     assert psnr(found, expected) > 34
+
+
+@pytest.mark.parametrize("model", ["wacnn-lite", "stf-lite"])
+@pytest.mark.parametrize("colour", [(250, 250, 250), (200, 60, 40), (30, 90, 180), (0, 0, 0)])
+def test_flat_colours_stay_in_previews(model: str, colour: tuple[int, int, int]) -> None:
+    data = api.encode(np.full((128, 128, 3), colour, np.uint8), model=model)
+    whole = api.decode_picture(data).pixels
+    for divisor in (2, 8, 16):
+        found = api.decode_picture(data, scale=1 / divisor).pixels
+        assert np.abs(found.mean((0, 1)) - whole.mean((0, 1))).max() <= 1
+        assert np.abs(found - means(whole, divisor)).max() <= 4  # at borders
 
 
 def test_models_without_a_linear_path_decode_whole_and_take_means() -> None:

@@ -34,7 +34,8 @@ class StfFolder(Dataset[Tensor]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
-        pixels = torch.from_numpy(stfcodec.decode_picture(self.paths[index]).pixels)  # (H, W, 3)
+        picture = stfcodec.decode_picture(self.paths[index], depth=8)
+        pixels = torch.from_numpy(picture.pixels)  # (H, W, 3)
         height, width, _ = pixels.shape
         top = int(torch.randint(height - self.side + 1, ()))
         left = int(torch.randint(width - self.side + 1, ()))
@@ -50,20 +51,23 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="crops in a batch")
     parser.add_argument("--side", type=int, default=256, help="pixels of a side of the crops")
     options = parser.parse_args()
+    pictures = StfFolder(options.folder, options.side)
+    if not len(pictures):
+        parser.error(f"no .stf file of {options.side} pixels or more below {options.folder}")
     loader = DataLoader(
-        StfFolder(options.folder, options.side),
+        pictures,
         batch_size=options.batch,
         shuffle=True,
         num_workers=options.workers,
         persistent_workers=options.workers > 0,  # they keep torch and the weights loaded
     )
     start = time.perf_counter()
-    pictures = 0
+    count = 0
     for batch in loader:
         x = batch.float() / 255  # (B, 3, side, side) in 0…1: a training step takes it from here
-        pictures += len(x)
+        count += len(x)
     seconds = time.perf_counter() - start
-    print(f"{pictures} pictures in {seconds:.1f} s, {pictures / seconds:.1f} a second")
+    print(f"{count} pictures in {seconds:.1f} s, {count / seconds:.1f} a second")
 
 
 if __name__ == "__main__":

@@ -203,6 +203,8 @@ def explain(error: BaseException) -> Failure:
         failure = Failure(shortage, 1)
     elif isinstance(error, StfError):
         failure = Failure(printable(str(error)), error.exit_code)
+    elif isinstance(error, ModuleNotFoundError) and error.name == "torch":
+        failure = Failure("coding needs torch, which is not installed: pip install torch", 1)
     elif isinstance(error, RecursionError):
         failure = Failure("the data is nested too deeply", 1)
     elif isinstance(error, OSError):

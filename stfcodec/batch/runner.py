@@ -97,6 +97,15 @@ def run_serially(
         yield saver.save(job, _code(task, partial(_load, task, job, existing), existing))
 
 
+def output_exists(job: Job, existing: Existing) -> Result | None:
+    """The result of a job whose output exists and is kept; None for other jobs."""
+    try:
+        _check_output(job, existing)
+    except UsageError as error:
+        return Result(job, failure=_failure(error, existing))
+    return None
+
+
 def dry_run(
     jobs: Iterable[Job], task: Task, existing: Existing = "refuse"
 ) -> Generator[Result, None, None]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from stfcodec import files, temporary
 from stfcodec.batch.jobs import Failure, Job, Result, explain
-from stfcodec.batch.runner import Existing, run_serially
+from stfcodec.batch.runner import Existing, output_exists, run_serially
 from stfcodec.batch.tasks import Task
 from stfcodec.errors import StfError
 
@@ -74,9 +74,14 @@ def run_in_workers(
 
     Raises StfError where the task cannot start, or every process was killed before it could.
     """
-    waiting = deque(enumerate(jobs))
+    waiting: deque[tuple[int, Job]] = deque()
     workers: list[_Worker] = []
     done: dict[int, Result] = {}
+    for number, job in enumerate(jobs):
+        if (result := output_exists(job, existing)) is None:
+            waiting.append((number, job))
+        else:
+            done[number] = result
 
     def start() -> None:
         with _signals_held_back():
@@ -85,7 +90,7 @@ def run_in_workers(
     try:
         for _ in range(min(count, len(waiting))):
             start()
-        for number in range(len(waiting)):
+        for number in range(len(waiting) + len(done)):
             while number not in done:
                 if not workers:
                     raise StfError(f"every worker process was killed at its start; {_ADVICE}")

@@ -72,7 +72,7 @@ def command(
     """
     suffix = "." + (extension or "png").lower().lstrip(".")
     naming = paths.Naming(STREAM_SUFFIXES, suffix, keep_suffix)
-    plan = paths.plan(inputs.names, output, naming, recursive=recursive, listed=inputs.listed)
+    plan = paths.plan(inputs.names, output, naming, recursive=recursive, list_file=inputs.list_file)
     named = Path("picture" + suffix)
     if plan.jobs and plan.jobs[0].output and not extension:
         named = plan.jobs[0].output  # all have one suffix: only a lone file can be named freely

@@ -53,7 +53,7 @@ def command(
     if weights is None:
         locate.find(settings.model_info, settings.quality)  # refused before torch is loaded
     naming = paths.Naming(PICTURE_SUFFIXES, STREAM_SUFFIX, keep_suffix)
-    plan = paths.plan(inputs.names, output, naming, recursive=recursive, listed=inputs.listed)
+    plan = paths.plan(inputs.names, output, naming, recursive=recursive, list_file=inputs.list_file)
     note = None
     if weights is None and releases.is_preview(settings.model):
         note = f"preview weights: files may need stfcodec {__version__} to be decoded"

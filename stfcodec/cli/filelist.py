@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Callable
 from functools import wraps
@@ -19,13 +20,13 @@ class Inputs(NamedTuple):
     """The names of files and folders that a command works on."""
 
     names: tuple[str, ...]
-    listed: bool = False
-    """Some come from a list. Then a single name counts as one of several: how long a list is must
-    not change what the command does."""
+    list_file: str | None = None
+    """The list that some come from. Then a single name counts as one of several: how long a list is
+    must not change what the command does."""
 
     @property
     def single(self) -> bool:
-        return len(self.names) == 1 and not self.listed
+        return len(self.names) == 1 and self.list_file is None
 
 
 def inputs(metavar: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
@@ -55,13 +56,15 @@ def inputs(metavar: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
             names: tuple[str, ...], filelist: str | None, null: bool, **parameters: Any
         ) -> int:
             if filelist is not None:
-                found = Inputs(names + _read(filelist, null), listed=True)
+                found = Inputs(names + _read(filelist, null), filelist)
                 _check(found, filelist)
             elif null:
                 raise UsageError("-0 says how a list is written; give --filelist, too")
             elif not names:
                 context = click.get_current_context()
-                raise click.UsageError(f"name a {metavar}, or give a --filelist.", context)
+                raise click.UsageError(
+                    f"name at least one {metavar}, or give a --filelist.", context
+                )
             else:
                 found = Inputs(names)
             return command(inputs=found, **parameters)
@@ -77,6 +80,7 @@ def _read(source: str, null: bool) -> tuple[str, ...]:
         data = files.read_standard_input()
     else:
         data = files.read_bytes(Path(source))
+    data = data.removeprefix(codecs.BOM_UTF8)  # which some editors write
     if null:
         names = data.split(b"\0")
     elif b"\0" in data:

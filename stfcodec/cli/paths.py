@@ -65,36 +65,41 @@ def plan(
     naming: Naming,
     *,
     recursive: bool,
-    listed: bool = False,
+    list_file: str | None = None,
 ) -> Plan:
     """Pair every input with its output.
 
-    output: a file (for one input), a folder, "-" or None (beside the source). listed: a single
-    input counts as one of several. Raises UsageError if the request makes no sense.
+    output: a file (for one input), a folder, "-" or None (beside the source). list_file: the list
+    that inputs come from; then a single one counts as one of several. Raises UsageError if the
+    request makes no sense.
     """
     if output == "":
         raise UsageError(EMPTY_NAME)
-    if _is_single(inputs, recursive, listed):
+    if _is_single(inputs, recursive, list_file):
         jobs, refused = _without_clashes([_single(inputs[0], output, naming)], naming)
         misnamed = [job.output for job in jobs if job.output and naming.knows(job.output)]
         warnings = [(path, MISNAMED.format(naming.output_suffix)) for path in misnamed]
         return Plan(jobs, True, refused, warnings)
-    if output is None and not listed and _names_output(inputs[-1], naming):
+    if output is None and list_file is None and _names_output(inputs[-1], naming):
         raise UsageError(f"{inputs[-1]} does not exist; if it is the output, give -o {inputs[-1]}")
     search = _Search(_folder(output), naming)
     for given in inputs:
         if given in files.STANDARD_INPUT:
             raise UsageError(f"standard input ({given}) cannot be mixed with other inputs")
         search.add(Path(given), recursive)
-    jobs, refused = _without_clashes(search.jobs, naming)
+    jobs, refused = _without_clashes(search.jobs, naming, list_file)
     return _planned(search, inputs, jobs, search.refused + refused)
 
 
 def sources(
-    inputs: Sequence[str], suffixes: frozenset[str], *, recursive: bool, listed: bool = False
+    inputs: Sequence[str],
+    suffixes: frozenset[str],
+    *,
+    recursive: bool,
+    list_file: str | None = None,
 ) -> Plan:
     """A plan of jobs without outputs. Arguments and errors are those of `plan`."""
-    single = _is_single(inputs, recursive, listed)
+    single = _is_single(inputs, recursive, list_file)
     search = _Search(None, Naming(suffixes, output_suffix=""))
     for given in inputs:
         if given in files.STANDARD_INPUT:
@@ -105,11 +110,11 @@ def sources(
     return _planned(search, inputs, list(jobs.values()), search.refused, single)
 
 
-def _is_single(inputs: Sequence[str], recursive: bool, listed: bool) -> bool:
+def _is_single(inputs: Sequence[str], recursive: bool, list_file: str | None) -> bool:
     """Whether the user named one file. Raises UsageError for what is no name, or needs -r."""
     if "" in inputs:
         raise UsageError(EMPTY_NAME)
-    if len(inputs) > 1 or listed:
+    if len(inputs) > 1 or list_file is not None:
         return False
     if not _is_folder(Path(inputs[0])):
         return True
@@ -253,13 +258,18 @@ class _Search:
         return False
 
 
-def _without_clashes(jobs: Iterable[Job], naming: Naming) -> tuple[list[Job], list[Result]]:
+def _without_clashes(
+    jobs: Iterable[Job], naming: Naming, list_file: str | None = None
+) -> tuple[list[Job], list[Result]]:
     """Drop jobs given twice; refuse jobs with one output, and outputs that are inputs.
 
+    list_file: the list of inputs, which is an input as well.
     None of the jobs with one output is coded: the output may exist, made of any of them.
     """
     jobs = list(jobs)
     sources: set[object] = {job.source and files.identity(job.source) for job in jobs}
+    if list_file is not None:
+        sources.add(files.identity(Path(list_file)))
     groups: dict[str | None, dict[object, Job]] = {}
     for job in jobs:
         place = None if job.output is None else os.path.normcase(os.path.realpath(job.output))

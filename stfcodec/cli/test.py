@@ -33,7 +33,9 @@ def command(
     are here, the checksum of the decoded symbols, and the alpha plane. FILE may be - for standard
     input, and with -r folders. The exit code is 0 if all files are whole.
     """
-    plan = paths.sources(inputs.names, STREAM_SUFFIXES, recursive=recursive, listed=inputs.listed)
+    plan = paths.sources(
+        inputs.names, STREAM_SUFFIXES, recursive=recursive, list_file=inputs.list_file
+    )
     task = batch.Verify(weights, Limits(pixels=max_pixels))
     report = batch.Report(plan.single, left_out=plan.left_out)
     with coding.results(plan, partial(coding.ready, task), threads, workers) as found:

@@ -10,6 +10,7 @@ import click
 
 from stfcodec import files
 from stfcodec.cli import coding, commands, reading, values
+from stfcodec.errors import UsageError
 from stfcodec.limits import DEFAULT_LIMITS
 from stfcodec.view import smallest_scale
 
@@ -37,6 +38,8 @@ def command(source: str, output: str, size: int) -> int:
     from stfcodec import api, imageio
 
     path = None if source in files.STANDARD_INPUT else Path(source)
+    if path and files.identity(path) == files.identity(Path(output)):
+        raise UsageError(f"{output} is the input; name another output")
     data = reading.read_bytes(path, DEFAULT_LIMITS)
     with reading.named(source):
         info = api.info(data)

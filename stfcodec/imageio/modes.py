@@ -28,7 +28,7 @@ def bits_per_channel(image: Image.Image) -> int:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return int(max(image.tag_v2.get(ExifTags.Base.BitsPerSample, (1,))))
     if not isinstance(image, ImageFile.ImageFile) or not image.tile:
-        return 16 if image.mode.startswith("I;16") else 8
+        return 16 if is_deep_grey(image) else 8
     if image.format == "JPEG2000":
         return jpeg2000.bits_per_channel(image.fp) if image.fp else 8
     if image.format == "AVIF":

@@ -59,8 +59,9 @@ def read_picture(source: Source, limits: Limits = DEFAULT_LIMITS) -> Picture:
         found = reading.blocks_in(image, limits.metadata)
         if ImageFile.LOAD_TRUNCATED_IMAGES and undecoded_file(image):
             notes.append(_LOADS_TRUNCATED)
-        deep_planes = deep.samples(image, bits, notes)
-        image.load()
+        deep_planes = deep.samples(image, bits, image is not source, notes)
+        if deep_planes is None:
+            image.load()
         profile = description.profile if description else None
         size = (crop[2] - crop[0], crop[3] - crop[1]) if crop else image.size
         blocks = reading.read_metadata(image, found, size, limits.metadata, notes, profile)

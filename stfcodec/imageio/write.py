@@ -29,6 +29,8 @@ def write_picture(picture: Picture, fp: BinaryIO, format: str = "PNG") -> tuple[
     transparency, or the picture for another reason.
     """
     name = format.upper()
+    if picture.pixels.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"pixels are {picture.pixels.dtype}: give uint8 or uint16")
     if name not in WRITABLE.values():
         known = ", ".join(dict.fromkeys(WRITABLE.values()))
         raise ImageError(f"cannot write {format}: use one of {known}")

@@ -41,16 +41,17 @@ def unpartition(windows: Tensor, window: int, height: int, width: int) -> Tensor
 class WindowAttention(nn.Module):
     """Multi-head self-attention in windows, with a relative position bias (Swin, §3.2).
 
-    Raises ValueError where `heads` does not divide `dim`.
+    mask: what is added to logits between opposite edges of the map. The published networks have
+    −100. Raises ValueError where `heads` does not divide `dim`.
     """
 
     relative_position_index: Tensor
 
-    def __init__(self, dim: int, window: int, heads: int) -> None:
+    def __init__(self, dim: int, window: int, heads: int, mask: float = -100.0) -> None:
         super().__init__()
         if dim % heads:
             raise ValueError(f"dim {dim} is not a multiple of heads {heads}")
-        self.heads, self.window = heads, window
+        self.heads, self.window, self.mask = heads, window, mask
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
         self.register_buffer("relative_position_index", relative_position_index(window))
         self.qkv = Linear(dim, 3 * dim)
@@ -72,7 +73,7 @@ class WindowAttention(nn.Module):
         products = torch.bmm(q, k.transpose(1, 2)).view(heads, n, tokens, tokens)
         logits = torch.add(bias[:, None], products, alpha=width**-0.5)
         if shifted is not None:
-            _mask_edges(logits.view(heads, -1, *shifted, tokens, tokens), self.window)
+            _mask_edges(logits.view(heads, -1, *shifted, tokens, tokens), self.window, self.mask)
         weights = _softmax(logits)
         if shifted is not None and cpu_kernels.without_gradients(x):
             for edge in _edges(weights.view(heads, -1, *shifted, tokens, tokens)):
@@ -87,16 +88,18 @@ class WindowAttention(nn.Module):
 
 
 @lru_cache(maxsize=8)
-def _edge_masks(window: int, shift: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def _edge_masks(
+    window: int, shift: int, mask: float, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
     """The masks of the parts of shifted windows that `_edges` returns.
 
     These windows hold both of two opposite edges of the map. Each mask is (window², window²)
-    float32: −100 where query and key come from different edges, else 0. It is added to the logits.
+    float32: `mask` where query and key come from different edges, else 0, to be added to the logits.
     """
     far = torch.arange(window, device=device) >= window - shift
     rows, cols = far.repeat_interleave(window), far.repeat(window)
     below, beside = (a[:, None] ^ a for a in (rows, cols))
-    return -100.0 * below, -100.0 * beside, -100.0 * (below | beside)
+    return mask * below, mask * beside, mask * (below | beside)
 
 
 def _edges(grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,11 +110,11 @@ def _edges(grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return grid[:, :, -1, :-1], grid[:, :, :-1, -1], grid[:, :, -1, -1]
 
 
-def _mask_edges(logits: Tensor, window: int) -> None:
+def _mask_edges(logits: Tensor, window: int, mask: float) -> None:
     """Add the masks to the logits, in place. logits: as `grid` in `_edges`."""
-    masks = _edge_masks(window, window // 2, logits.device)
-    for edge, mask in zip(_edges(logits), masks, strict=True):
-        edge += mask.to(logits.dtype)
+    masks = _edge_masks(window, window // 2, mask, logits.device)
+    for edge, added in zip(_edges(logits), masks, strict=True):
+        edge += added.to(logits.dtype)
 
 
 def _softmax(logits: Tensor) -> Tensor:

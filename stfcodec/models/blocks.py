@@ -17,6 +17,10 @@ from stfcodec.models.attention import WindowAttention, windowed_attention
 from stfcodec.models.layers import Linear, Mlp
 from stfcodec.models.registry import LAMBDAS
 
+_MASK = -1e4
+"""Of window attention. The −100 of Swin is too weak: logits of trained models reach it, and then
+opposite edges see each other, those of a tile as well as those of a picture."""
+
 _HEAD_CHANNELS = 32
 """Channels per attention head, which suits the matrix units of CPUs and GPUs."""
 
@@ -101,7 +105,7 @@ class AttentionMixer(nn.Module):
     def __init__(self, dim: int, window: int, shift: int = 0) -> None:
         super().__init__()
         self.window, self.shift = window, shift
-        self.attn = WindowAttention(dim, window, dim // _HEAD_CHANNELS)
+        self.attn = WindowAttention(dim, window, dim // _HEAD_CHANNELS, _MASK)
         zeroed(self.attn.proj)
 
     def forward(self, x: Tensor) -> Tensor:

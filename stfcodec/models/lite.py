@@ -170,6 +170,11 @@ class Synthesis(nn.Module):
         return F.conv_transpose2d(y_hat, means, stride=BLOCK // divisor) + 0.5
 
 
+_LINEAR_PREVIEWS = ("wacnn",)
+"""Families of which the linear path alone gives 1/8 and 1/16 of a picture. The branch of the others
+moves the means of flat areas by several levels (docs/performance.md)."""
+
+
 class LiteModel(CompressionModel):
     """WACNN or STF in the lite layout, for every quality with one set of weights.
 
@@ -181,6 +186,7 @@ class LiteModel(CompressionModel):
     def __init__(self, family: str, widths: LiteWidths) -> None:
         super().__init__()
         M, N, Q = widths.latents, widths.hyper_latents, len(LAMBDAS)
+        self.family = family
         self.widths = widths
         self.g_a = Analysis(family, widths)
         self.g_s = Synthesis(family, widths)
@@ -223,10 +229,9 @@ class LiteModel(CompressionModel):
         return (Stage(run, (BLOCK, 1), _MARGIN, tile_scale=1.5),)
 
     def scaled_synthesis_stages(self, quality: Tensor | float, divisor: int) -> tuple[Stage, ...]:
-        if divisor < PATCH:
+        if divisor < PATCH or self.family not in _LINEAR_PREVIEWS:
             return super().scaled_synthesis_stages(quality, divisor)
 
-        # The network branch changes little of so small a picture (docs/performance.md).
         def run(y_hat: Tensor) -> Tensor:
             return self.g_s.block_means(y_hat, divisor)
 
