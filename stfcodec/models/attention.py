@@ -94,7 +94,7 @@ def _edge_masks(
     """The masks of the parts of shifted windows that `_edges` returns.
 
     These windows hold both of two opposite edges of the map. Each mask is (window², window²)
-    float32, to be added to the logits: `mask` where query and key come from different edges, else 0.
+    float32: `mask` where query and key come from different edges, else 0. It is added to logits.
     """
     far = torch.arange(window, device=device) >= window - shift
     rows, cols = far.repeat_interleave(window), far.repeat(window)
