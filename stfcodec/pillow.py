@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from fractions import Fraction
+from math import ceil
 from threading import Lock
 from types import ModuleType
 from typing import IO, Any
@@ -23,7 +24,7 @@ from stfcodec.formats import STREAM_MIME, STREAM_SUFFIX
 from stfcodec.limits import DEFAULT_LIMITS, Limits
 from stfcodec.models import registry
 from stfcodec.settings import EncodeSettings
-from stfcodec.view import DIVISORS
+from stfcodec.view import smallest_scale
 
 FORMAT = "STF"
 """Pillow's name of the format."""
@@ -56,8 +57,8 @@ class StfImageFile(ImageFile.ImageFile):
     _undecoded: bytes | None = None
     """The stream, until its pixels are decoded."""
 
-    _divisor = 1
-    """Pixels of the picture per pixel of the image, each way."""
+    _scale = Fraction(1)
+    """Size of the image in units of the picture's."""
 
     def _open(self) -> None:
         """Read the file. Raises UnidentifiedImageError if it is damaged or unknown here."""
@@ -85,15 +86,14 @@ class StfImageFile(ImageFile.ImageFile):
         `Image.thumbnail` calls it. mode: ignored. Returns the mode, and the part of the image that
         the picture fills; None if nothing changes.
         """
-        if self._undecoded is None or size is None or self._divisor > 1:
+        if self._undecoded is None or size is None or self._scale < 1:
             return None
         width, height = self.size
-        fits = (d for d in reversed(DIVISORS) if width >= d * size[0] and height >= d * size[1])
-        self._divisor = next(fits, 1)
-        if self._divisor == 1:
+        self._scale = smallest_scale(min(width / max(size[0], 1), height / max(size[1], 1)))
+        if self._scale == 1:
             return None
-        self._size = -(-width // self._divisor), -(-height // self._divisor)
-        return self.mode, (0, 0, width / self._divisor, height / self._divisor)
+        self._size = ceil(width * self._scale), ceil(height * self._scale)
+        return self.mode, (0, 0, float(width * self._scale), float(height * self._scale))
 
     def load(self) -> Any:
         """Decode the pixels at the first call. Raises OSError, and ImportError without torch."""
@@ -106,8 +106,7 @@ class StfImageFile(ImageFile.ImageFile):
         if self._undecoded is None:  # by another thread meanwhile
             return
         with _errors_of_pillow():
-            scale = Fraction(1, self._divisor)
-            image = _api().decode(self._undecoded, limits=_ANY_SIZE, scale=scale)
+            image = _api().decode(self._undecoded, limits=_ANY_SIZE, scale=self._scale)
         self.im, self.readonly = image.im, image.readonly
         self._undecoded = None
         if self.fp and self._exclusive_fp:

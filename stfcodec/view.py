@@ -67,10 +67,9 @@ class View:
 WHOLE = View()
 
 
-def smallest_scale(size: tuple[int, int], side: int) -> Fraction:
-    """The scale at which the longer side of a picture is still at least `side` pixels long, or 1.
+def smallest_scale(ratio: float) -> Fraction:
+    """The smallest scale at which a picture is no smaller than wanted, or 1.
 
-    size: width and height of the picture.
+    ratio: how many times larger than wanted the whole picture is.
     """
-    fits = (divisor for divisor in reversed(DIVISORS) if max(size) >= divisor * side)
-    return Fraction(1, next(fits, 1))
+    return Fraction(1, max((divisor for divisor in DIVISORS if divisor <= ratio), default=1))

@@ -90,8 +90,10 @@ def run(
 def run_serially(
     jobs: Iterable[Job], task: Task, existing: Existing = "refuse", preserve: bool = False
 ) -> Generator[Result, None, None]:
-    """As `run`, with nothing beside the coding: a job is saved before the next one is asked for."""
-    task.prepare()
+    """As `run`, with nothing beside the coding: a job is saved before the next one is asked for.
+
+    task: one that is prepared.
+    """
     saver = _Saver(task, existing, preserve)
     for job in jobs:
         yield saver.save(job, _code(task, partial(_load, task, job, existing), existing))

@@ -43,7 +43,7 @@ def command(source: str, output: str, size: int) -> int:
     data = reading.read_bytes(path, DEFAULT_LIMITS)
     with reading.named(source):
         info = api.info(data)
-        scale = smallest_scale((info.width, info.height), size)
+        scale = smallest_scale(max(info.width, info.height) / size)
         picture = api.decode_picture(data, scale=scale)
     image = imageio.to_image(replace(picture, exif=None, xmp=None, iptc=None))
     image.thumbnail((size, size))

@@ -21,9 +21,7 @@ from stfcodec.imageio.pillow import open_image, undecoded_file
 PEAK = 65535
 _WHITE_IS_ZERO = 0
 _PLANAR, _SEPARATE = 284, 2
-_GREY_AND_ALPHA = "LA;16B"
-_NATIVE, _FOREIGN = ("L", "B") if sys.byteorder == "little" else ("B", "L")
-_OTHER_ORDER = {"L": "B", "B": "L", "N": _FOREIGN}
+_OTHER_ORDER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 _CHANNELS = ("RGB", "RGBA", "RGBX", "R", "G", "B", "A")
 """Raw modes that Pillow unpacks in both byte orders: interleaved channels, and single planes."""
 
@@ -116,7 +114,7 @@ def _in_two_bytes(image: Image.Image, fp: IO[bytes], notes: list[str]) -> np.nda
     low = np.asarray(twin)
     fp.seek(position)
     image.load()
-    if raw_modes[0] == _GREY_AND_ALPHA:  # high and low byte of grey, then of alpha
+    if raw_modes[0] == modes.GREY_AND_ALPHA:  # high and low byte of grey, then of alpha
         return _joined(low[..., ::2], low[..., 1::2])
     pixels = _joined(np.asarray(image), low)
     key = modes.usable_key(image, notes) if image.mode == "RGB" else None
@@ -142,7 +140,7 @@ def _raw_mode(tile: ImageFile._Tile) -> str:
 
 def _other_order(raw_mode: str) -> str:
     """The raw mode that unpacks the other byte of each sample; empty if there is none."""
-    if raw_mode == _GREY_AND_ALPHA:
+    if raw_mode == modes.GREY_AND_ALPHA:
         return "RGBA"
     channels, _, order = raw_mode.partition(";16")
     if channels not in _CHANNELS or order not in _OTHER_ORDER:

@@ -17,6 +17,9 @@ TARGET_MODES = {
     **{"RGB": "RGB", "RGBX": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"},
     **{"CMYK": "RGB", "LAB": "RGB", "HSV": "RGB", "YCbCr": "RGB"},
 }
+GREY_AND_ALPHA = "LA;16B"
+"""The raw mode of 16-bit grey with alpha in PNG, which Pillow opens as RGBA."""
+
 _UNKNOWN_RANGE = {"I": "32-bit integers", "F": "floating-point numbers"}
 
 
@@ -63,7 +66,7 @@ def is_deep_grey(image: Image.Image) -> bool:
 
 def is_grey_with_alpha(image: Image.Image) -> bool:
     """Whether an image not yet loaded is 16-bit grey with alpha. Pillow opens it as RGBA."""
-    return any(tile[3] == "LA;16B" for tile in getattr(image, "tile", ()))
+    return any(tile[3] == GREY_AND_ALPHA for tile in getattr(image, "tile", ()))
 
 
 def to_8_bits(image: Image.Image, bits: int, notes: list[str]) -> Image.Image:
