@@ -18,6 +18,8 @@ LAYERS = (
     {"errors", "formats", "geometry", "machine", "temporary"},
     {"limits", "view"},
     {"allocator", "container", "entropy", "files", "metrics"},
+    {"storage"},
+    {"shards"},
     {"bits", "heatmap", "imageio", "models"},
     {"tiling"},
     {"refinement"},
@@ -25,7 +27,8 @@ LAYERS = (
     {"rate_control"},
     {"settings"},
     {"api"},
-    {"batch", "checkpoints", "compare", "pillow", "train"},
+    {"batch", "checkpoints", "compare", "data", "pillow", "train"},
+    {"collection"},
     {"cli", "imageio_plugin", "pillow_plugin"},
     {"__main__"},
 )

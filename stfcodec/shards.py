@@ -1,0 +1,262 @@
+"""Shards: files that hold many samples, as WebDataset tar files and as Parquet files.
+
+A sample has a key and fields. In a tar file they are its members of one name with different
+suffixes, and in a Parquet file the columns of a row. Fields that are pictures or streams can be
+replaced; the others stay as they are. webdataset and pyarrow are imported where a shard is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Literal, Protocol
+
+from stfcodec.errors import StfError, one_line
+from stfcodec.storage import Location
+
+Kind = Literal["tar", "parquet"]
+
+SUFFIXES: dict[str, Kind] = {".tar": "tar", ".parquet": "parquet"}
+"""Suffixes of shards."""
+
+_PICTURE_COLUMNS = frozenset({"image", "img", "picture"})
+"""Names of columns of bare bytes that are taken for pictures, besides names of formats."""
+
+_ROWS = 16
+"""Rows of a Parquet file that are in memory at a time, at least."""
+
+_BLOCK = 512
+"""Bytes: tar files consist of such blocks, and end with two that are empty."""
+
+
+class ShardError(StfError):
+    """A shard is damaged, or is none."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample of a shard.
+
+    key: its name within the shard. fields: bytes by suffix (tar) or values by column (Parquet).
+    """
+
+    key: str
+    fields: dict[str, Any]
+
+    def files(self, suffixes: frozenset[str]) -> dict[str, str]:
+        """The fields that hold files with one of the suffixes, each with the name of the file."""
+        found = {field: _file_name(self.key, field, value) for field, value in self.fields.items()}
+        return {
+            field: name
+            for field, name in found.items()
+            if name is not None
+            and (PurePosixPath(name).suffix.lower() in suffixes or field in _PICTURE_COLUMNS)
+        }
+
+    def data(self, field: str) -> bytes:
+        """What a field of `files` holds."""
+        value = self.fields[field]
+        return bytes(value["bytes"] if isinstance(value, dict) else value)
+
+    def with_file(self, field: str, data: bytes, suffix: str) -> Sample:
+        """The sample with another file in place of one of `files`. suffix: such as ".stf"."""
+        value, name = self.fields[field], field
+        new: Any = data
+        if isinstance(value, dict):
+            path = value.get("path") or self.key
+            new = {**value, "bytes": data, "path": str(PurePosixPath(path).with_suffix(suffix))}
+        elif field not in _PICTURE_COLUMNS:
+            name = f"{field}".rpartition(".")[0] + suffix if "." in field else suffix[1:]
+        fields = {
+            name if k == field else k: new if k == field else v for k, v in self.fields.items()
+        }
+        return replace(self, fields=fields)
+
+
+def _file_name(key: str, field: str, value: Any) -> str | None:
+    """What the file in a field is called; None where it holds no file."""
+    if isinstance(value, dict):
+        has_file = isinstance(value.get("bytes"), bytes)
+        return (value.get("path") or key) if has_file else None
+    return f"{key}.{field}" if isinstance(value, bytes) else None
+
+
+def sample_of_file(name: str, data: bytes, kind: Kind) -> Sample:
+    """The sample that a lone file makes. name: its path, with slashes.
+
+    A key of WebDataset ends at the first dot, so that others are written as %2E.
+    """
+    path = PurePosixPath(name)
+    key = str(path.with_name(path.stem))
+    if kind == "parquet":
+        return Sample(key, {"key": key, "image": {"bytes": data, "path": path.name}})
+    stem = path.stem.replace("%", "%25").replace(".", "%2E")
+    return Sample(str(path.with_name(stem)), {path.suffix[1:].lower(): data})
+
+
+class Writer(Protocol):
+    """Writes samples into a shard."""
+
+    def write(self, sample: Sample) -> None: ...
+
+
+@dataclass
+class Reader:
+    """An open shard. Its samples can be read once."""
+
+    samples: Iterator[Sample]
+    schema: Any = None
+    """Of a Parquet file, as pyarrow gives it."""
+
+
+@contextmanager
+def reading(place: Path | Location) -> Iterator[Reader]:
+    """A shard. Raises StfError where it cannot be read.
+
+    Reading its samples raises ShardError where it is damaged.
+    """
+    kind = SUFFIXES[place.suffix.lower()]
+    with ExitStack() as stack:
+        try:
+            opened: AbstractContextManager[BinaryIO]
+            opened = place.open("rb") if isinstance(place, Path) else place.reading()
+            file = stack.enter_context(opened)
+        except OSError as error:
+            raise StfError(f"cannot read {place}: {error.strerror or one_line(error)}") from error
+        if kind == "tar":
+            yield Reader(_named(place, _read_tar(file)))
+            return
+        with _explained(place):
+            import pyarrow.parquet
+
+            table = pyarrow.parquet.ParquetFile(file)
+        yield Reader(_named(place, _read_parquet(table)), table.schema_arrow)
+
+
+def _named(place: Path | Location, samples: Iterator[Sample]) -> Iterator[Sample]:
+    with _explained(place):
+        yield from samples
+
+
+@contextmanager
+def _explained(place: Path | Location) -> Iterator[None]:
+    """Turn what libraries raise over a shard into ShardError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise StfError(f"shards need {error.name}: pip install 'stfcodec[data]'") from error
+    except StfError as error:
+        raise ShardError(f"{place}: {error}") from error
+    except Exception as error:
+        raise ShardError(f"{place}: the shard is damaged: {one_line(error)}") from error
+
+
+@contextmanager
+def writing(path: Path, kind: Kind, schema: Any = None) -> Iterator[Writer]:
+    """A new shard in a local file, which is whole once the context is left.
+
+    schema: of the Parquet file that samples come from, for what they keep of it.
+    """
+    try:
+        with path.open("wb") as file:
+            shard = _TarShard(file) if kind == "tar" else _ParquetShard(file, schema)
+            with shard:
+                yield shard
+    except ModuleNotFoundError as error:
+        raise StfError(f"shards need {error.name}: pip install 'stfcodec[data]'") from error
+
+
+class _Tail:
+    """A file that is read through, and the last bytes that were."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.last = b""
+        self.count = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.count += len(data)
+        self.last = (self.last + data[-2 * _BLOCK :])[-2 * _BLOCK :]
+        return data
+
+
+def _read_tar(file: BinaryIO) -> Iterator[Sample]:
+    from webdataset.tariterators import group_by_keys, tar_file_iterator
+
+    tail = _Tail(file)
+    members = ({**member, "__url__": ""} for member in tar_file_iterator(tail))
+    for found in group_by_keys(members):
+        fields = {name: value for name, value in found.items() if not name.startswith("__")}
+        yield Sample(found["__key__"], fields)
+    while tail.read(1 << 20):
+        pass
+    is_plain = tail.count % _BLOCK == 0
+    if tail.count == 0 or (is_plain and tail.last.strip(b"\0")):
+        raise ShardError("the shard is truncated: its end is missing")
+
+
+class _TarShard:
+    def __init__(self, file: BinaryIO) -> None:
+        from webdataset import TarWriter
+
+        self._tar = TarWriter(file, encoder=False, mtime=0)  # equal samples make equal shards
+
+    def __enter__(self) -> _TarShard:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._tar.close()
+
+    def write(self, sample: Sample) -> None:
+        self._tar.write({"__key__": sample.key, **sample.fields})
+
+
+def _read_parquet(table: Any) -> Iterator[Sample]:
+    number = 0
+    for rows in table.iter_batches(batch_size=_ROWS):
+        for fields in rows.to_pylist():
+            key = next((fields[name] for name in ("__key__", "key", "id") if name in fields), None)
+            yield Sample(str(number) if key is None else str(key), fields)
+            number += 1
+
+
+class _ParquetShard:
+    """Rows are written in groups. Columns that the schema lacks have the types of the first."""
+
+    def __init__(self, file: BinaryIO, schema: Any) -> None:
+        self._file = file
+        self._schema = schema
+        self._rows: list[dict[str, Any]] = []
+        self._writer: Any = None
+
+    def __enter__(self) -> _ParquetShard:
+        return self
+
+    def __exit__(self, kind: object, *error: object) -> None:
+        if kind is None:
+            self._flush()
+        if self._writer is not None:
+            self._writer.close()
+
+    def write(self, sample: Sample) -> None:
+        self._rows.append(sample.fields)
+        if len(self._rows) == _ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if self._writer is None:
+            schema = self._schema or pa.schema([])
+            if self._rows:
+                found = pa.Table.from_pylist(self._rows).schema
+                kept = [schema.field(f.name) if f.name in schema.names else f for f in found]
+                schema = pa.schema(kept, schema.metadata)
+            self._writer = pq.ParquetWriter(self._file, schema)
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, self._writer.schema))
+        self._rows = []
