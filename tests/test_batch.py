@@ -122,7 +122,7 @@ def test_a_bad_file_does_not_stop_the_rest(tmp_path: Path) -> None:
         report.add(result)
     assert [result.failure is not None for result in results] == [False, True, True, False]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.stf", "2.stf"]
-    assert (report.coded, report.skipped, len(report.failures), report.exit_code) == (2, 0, 2, 1)
+    assert (report.coded, report.skipped, report.failed, report.exit_code) == (2, 0, 2, 1)
     assert report.summary.startswith("2 coded, 0 skipped, 2 failed")
 
 

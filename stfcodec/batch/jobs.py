@@ -13,20 +13,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stfcodec.errors import StfError, one_line, printable
 from stfcodec.models import registry
+from stfcodec.storage import Sink, Source
 
 if TYPE_CHECKING:
     from stfcodec.container import StreamInfo
 
 
 @dataclass(frozen=True)
-class Job:
-    """One file to code. None stands for standard input or standard output.
+class AnyJob:
+    """One picture or stream to code: a file, what lies behind a URL, or a part of a shard."""
 
-    What gives no output, such as `Verify`, has jobs whose output is None, too.
-    """
-
-    source: Path | None
-    output: Path | None = None
+    source: Path | Source | None
+    output: Path | Sink | None = None
 
     @property
     def input_name(self) -> str:
@@ -37,7 +35,18 @@ class Job:
         return _name(self.output)
 
 
-def _name(path: Path | None) -> str:
+@dataclass(frozen=True)
+class Job(AnyJob):
+    """One file to code. None stands for standard input or standard output.
+
+    What gives no output, such as `Verify`, has jobs whose output is None, too.
+    """
+
+    source: Path | None
+    output: Path | None = None
+
+
+def _name(path: Path | Source | Sink | None) -> str:
     """What the command line calls a file: `-` is a standard stream, `./-` a file of that name."""
     if path is None:
         return "-"
@@ -57,7 +66,7 @@ class Failure(NamedTuple):
 class Result:
     """The outcome of one job: coded (`info`), failed (`failure`), planned, or else skipped."""
 
-    job: Job
+    job: AnyJob
     info: StreamInfo | None = None
     input_bytes: int = 0
     output_bytes: int = 0
@@ -66,6 +75,10 @@ class Result:
     failure: Failure | None = None
     size: tuple[int, int] | None = None
     """Width and height of the output; None where they are the stream's."""
+    checksum: str = ""
+    """SHA-256 of the input, in hexadecimal."""
+    psnr: float | None = None
+    """Of the picture that the stream decodes to, in dB, where the task measures it."""
     planned: bool = False
     """Nothing was done, and without a dry run the file would be coded."""
 
@@ -127,13 +140,16 @@ class Report:
     pixels: int = 0
     bytes: int = 0
     input_bytes: int = 0
-    failures: list[Failure] = field(default_factory=list)
+    failed: int = 0
+    failure: Failure | None = None
+    """The first one."""
     started: float = field(default_factory=time.perf_counter)
 
     def add(self, result: Result) -> None:
         self.warnings += len(result.notes)
         if result.failure is not None:
-            self.failures.append(result.failure)
+            self.failed += 1
+            self.failure = self.failure or result.failure
         elif result.skipped:
             self.skipped += 1
         else:
@@ -146,9 +162,9 @@ class Report:
     @property
     def exit_code(self) -> int:
         """0 when nothing failed; a lone file's own code; 1 when any of several failed."""
-        if not self.failures:
+        if self.failure is None:
             return 0
-        return self.failures[0].exit_code if self.single else 1
+        return self.failure.exit_code if self.single else 1
 
     @property
     def speed(self) -> str:
@@ -163,7 +179,7 @@ class Report:
         text = f"{self.coded} {self.words.coded}, "
         if self.words.skipped is not None:
             text += f"{self.skipped} {self.words.skipped}, "
-        text += f"{len(self.failures)} {self.words.failed}"
+        text += f"{self.failed} {self.words.failed}"
         if self.warnings:
             text += f", {self.warnings} warning" + "s" * (self.warnings > 1)
         if count := self.left_out.total():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import time
@@ -15,9 +16,10 @@ from threading import Thread
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from stfcodec import files, temporary
-from stfcodec.batch.jobs import Failure, Job, Result, explain
+from stfcodec.batch.jobs import AnyJob, Failure, Result, explain
 from stfcodec.batch.tasks import Coded, Task
 from stfcodec.errors import UsageError
+from stfcodec.storage import Source
 
 AHEAD = 2
 """Pictures held in memory beside the one being coded."""
@@ -36,11 +38,12 @@ class _Loaded(NamedTuple):
 
     item: Any
     bytes: int
+    checksum: str
     attributes: os.stat_result | None
 
 
 def run(
-    jobs: Iterable[Job], task: Task, existing: Existing = "refuse", preserve: bool = False
+    jobs: Iterable[AnyJob], task: Task, existing: Existing = "refuse", preserve: bool = False
 ) -> Generator[Result, None, None]:
     """Code every job and yield one result each, in the order of `jobs`.
 
@@ -61,7 +64,7 @@ def run(
             upcoming = chain([job], upcoming)
             task.prepare()
             break
-    reading: deque[tuple[Job, _Call[_Loaded]]] = deque()
+    reading: deque[tuple[AnyJob, _Call[_Loaded]]] = deque()
     saver = _Saver(task, existing, preserve)
     saving: _Call[Result] | None = None
     try:
@@ -87,19 +90,18 @@ def run(
             call.join(_READING_S)
 
 
-def run_serially(
-    jobs: Iterable[Job], task: Task, existing: Existing = "refuse", preserve: bool = False
-) -> Generator[Result, None, None]:
-    """As `run`, with nothing beside the coding: a job is saved before the next one is asked for.
+def one_by_one(
+    task: Task, existing: Existing = "refuse", preserve: bool = False
+) -> Callable[[AnyJob], Result]:
+    """What codes a job, as `run` does, with nothing beside the coding.
 
     task: one that is prepared.
     """
     saver = _Saver(task, existing, preserve)
-    for job in jobs:
-        yield saver.save(job, _code(task, partial(_load, task, job, existing), existing))
+    return lambda job: saver.save(job, _code(task, partial(_load, task, job, existing), existing))
 
 
-def output_exists(job: Job, existing: Existing) -> Result | None:
+def output_exists(job: AnyJob, existing: Existing) -> Result | None:
     """The result of a job whose output exists and is kept; None for other jobs."""
     try:
         _check_output(job, existing)
@@ -109,7 +111,7 @@ def output_exists(job: Job, existing: Existing) -> Result | None:
 
 
 def dry_run(
-    jobs: Iterable[Job], task: Task, existing: Existing = "refuse"
+    jobs: Iterable[AnyJob], task: Task, existing: Existing = "refuse"
 ) -> Generator[Result, None, None]:
     """What `run` would do, as far as names and the first bytes of files tell. Writes nothing."""
     for job in jobs:
@@ -147,38 +149,43 @@ class _Call(Thread, Generic[T]):
         return self._value.pop()
 
 
-def _look(task: Task, job: Job, existing: Existing) -> None:
+def _look(task: Task, job: AnyJob, existing: Existing) -> None:
     """Raise StfError where the names or the first bytes of a job's files forbid it."""
     _check_output(job, existing)
-    if job.source is not None:
+    if isinstance(job.source, Path):
         files.check_input(job.source, task.check)
 
 
-def _check_output(job: Job, existing: Existing) -> None:
+def _check_output(job: AnyJob, existing: Existing) -> None:
     """Raise OutputExistsError if the output exists and is kept."""
-    if job.output is not None:
+    if isinstance(job.output, Path):
         files.check_output(job.output, overwrite=existing == "replace")
+    elif job.output is not None:
+        job.output.check_output(overwrite=existing == "replace")
 
 
 def _load(
-    task: Task, job: Job, existing: Existing, attributes: os.stat_result | None = None
+    task: Task, job: AnyJob, existing: Existing, attributes: os.stat_result | None = None
 ) -> _Loaded:
     """Read one input. Raises OutputExistsError if its output exists and is kept.
 
     attributes: of the input's file, where it has been read already.
     """
     _check_output(job, existing)
-    if job.source is None:
-        data = files.read_standard_input(task.limits.bytes, task.check)
-        return _Loaded(task.unpack(data), len(data), None)
-    attributes = attributes or _attributes(job.source)  # before reading changes the access time
-    data = files.read_bytes(job.source, task.limits.bytes, task.check)
-    return _Loaded(task.unpack(data), len(data), attributes)
-
-
-def _attributes(source: Path | None) -> os.stat_result | None:
-    """Those that an output may be given. A pipe's say nothing of the picture."""
+    source, limit = job.source, task.limits.bytes
+    attributes = attributes or _attributes(source)  # before reading changes the access time
     if source is None:
+        data = files.read_standard_input(limit, task.check)
+    elif isinstance(source, Path):
+        data = files.read_bytes(source, limit, task.check)
+    else:
+        data = source.read_bytes(limit, task.check)
+    return _Loaded(task.unpack(data), len(data), hashlib.sha256(data).hexdigest(), attributes)
+
+
+def _attributes(source: Path | Source | None) -> os.stat_result | None:
+    """Those that an output may be given. A pipe's say nothing of the picture."""
+    if not isinstance(source, Path):
         return None
     try:
         status = source.stat()
@@ -190,13 +197,19 @@ def _attributes(source: Path | None) -> os.stat_result | None:
 def _code(task: Task, load: Callable[[], _Loaded], existing: Existing) -> Coded | Failure | None:
     """Code what `_load` gives. None stands for a job that is skipped."""
     try:
-        item, input_bytes, attributes = load()
+        item, input_bytes, checksum, attributes = load()
         start = time.perf_counter()
         coded = task.code(item)
     except Exception as error:
         return _failure(error, existing)
     seconds = time.perf_counter() - start
-    return replace(coded, input_bytes=input_bytes, attributes=attributes, seconds=seconds)
+    return replace(
+        coded,
+        input_bytes=input_bytes,
+        checksum=checksum,
+        attributes=attributes,
+        seconds=seconds,
+    )
 
 
 def _failure(error: Exception, existing: Existing) -> Failure | None:
@@ -216,24 +229,43 @@ class _Saver:
         self._tidy: set[Path] = set()
         self._saved: set[object] = set()
 
-    def save(self, job: Job, coded: Coded | Failure | None) -> Result:
+    def save(self, job: AnyJob, coded: Coded | Failure | None) -> Result:
         if coded is None or isinstance(coded, Failure):
             return Result(job, failure=coded)
         try:
             data, notes = self._task.pack(coded)
-            if data is not None and job.output is None:
-                files.write_standard_output(data)
-            elif data is not None and job.output is not None:
-                self._write(job.output, data, job.source, coded.attributes)
+            if data is not None:
+                self._put(job, data, coded.attributes)
         except Exception as error:
             return Result(job, failure=_failure(error, self._existing))
         written = 0 if data is None else len(data)
         notes = coded.notes + notes
-        facts = coded.info, coded.input_bytes, written, coded.seconds
-        return Result(job, *facts, notes, size=coded.size)
+        return Result(
+            job,
+            coded.info,
+            coded.input_bytes,
+            written,
+            coded.seconds,
+            notes,
+            size=coded.size,
+            checksum=coded.checksum,
+            psnr=coded.psnr,
+        )
+
+    def _put(self, job: AnyJob, data: bytes, attributes: os.stat_result | None) -> None:
+        if job.output is None:
+            files.write_standard_output(data)
+        elif isinstance(job.output, Path):
+            self._write(job.output, data, job.source, attributes)
+        else:
+            job.output.write_bytes(data, overwrite=self._existing == "replace")
 
     def _write(
-        self, output: Path, data: bytes, source: Path | None, attributes: os.stat_result | None
+        self,
+        output: Path,
+        data: bytes,
+        source: Path | Source | None,
+        attributes: os.stat_result | None,
     ) -> None:
         if files.is_open_file(output):
             files.write_bytes(output, data, overwrite=True)
@@ -246,5 +278,6 @@ class _Saver:
             raise UsageError(f"{output} is the output of another file of this run; rename one")
         overwrite = self._existing == "replace"
         attributes = attributes if self._preserve else None
-        files.write_bytes(output, data, overwrite, [source], attributes)
+        like = [source] if isinstance(source, Path) else []
+        files.write_bytes(output, data, overwrite, like, attributes)
         self._saved.add(files.identity(output))

@@ -20,6 +20,7 @@ from stfcodec.view import WHOLE, View
 
 if TYPE_CHECKING:
     from stfcodec.container import StreamInfo
+    from stfcodec.imageio import Picture
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,15 @@ class Coded:
     info: StreamInfo
     notes: tuple[str, ...] = ()
     input_bytes: int = 0
+    checksum: str = ""
+    """SHA-256 of the input, in hexadecimal."""
     attributes: os.stat_result | None = None
     """Of the input, where that is a regular file."""
     seconds: float = 0.0
     size: tuple[int, int] | None = None
     """Width and height of the output; None where they are the stream's."""
+    psnr: float | None = None
+    """Of the picture that the stream decodes to, in dB, where the task measures it."""
 
 
 class Packed(NamedTuple):
@@ -72,6 +77,8 @@ class Encode:
     settings: EncodeSettings
     collect: Callable[[list[str]], AbstractContextManager[object]] = nullcontext
     """Runs while a picture is read, and adds what C libraries say of it to a list of lines."""
+    measures: bool = False
+    """Decode each stream, for its PSNR."""
 
     @property
     def limits(self) -> Limits:
@@ -112,7 +119,18 @@ class Encode:
         from stfcodec import api, container
 
         data = api.encode_with(item, self.settings)
-        return Coded(data, container.inspect(data), item.notes)
+        psnr = self._psnr(item, data) if self.measures else None
+        return Coded(data, container.inspect(data), item.notes, psnr=psnr)
+
+    def _psnr(self, picture: Picture, data: bytes) -> float:
+        from stfcodec import api, imageio, metrics
+
+        settings = self.settings
+        decoded = api.decode_picture(
+            data, device=settings.device, weights=settings.weights, limits=settings.limits
+        )
+        source = imageio.without_hidden_colours(picture)  # as it was coded
+        return metrics.psnr(source.pixels, decoded.pixels)
 
     def pack(self, coded: Coded) -> Packed:
         return Packed(coded.content)
