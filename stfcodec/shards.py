@@ -154,16 +154,14 @@ def _explained(place: Path | Location) -> Iterator[None]:
 
 
 @contextmanager
-def writing(path: Path, kind: Kind, schema: Any = None) -> Iterator[Writer]:
-    """A new shard in a local file, which is whole once the context is left.
+def writing(file: BinaryIO, kind: Kind, schema: Any = None) -> Iterator[Writer]:
+    """A new shard in a file that is open for writing; it is whole once the context is left.
 
     schema: of the Parquet file that samples come from, for what they keep of it.
     """
     try:
-        with path.open("wb") as file:
-            shard = _TarShard(file) if kind == "tar" else _ParquetShard(file, schema)
-            with shard:
-                yield shard
+        with _TarShard(file) if kind == "tar" else _ParquetShard(file, schema) as shard:
+            yield shard
     except ModuleNotFoundError as error:
         raise StfError(f"shards need {error.name}: pip install 'stfcodec[data]'") from error
 

@@ -69,6 +69,40 @@ def joined(folder: Path | Location, name: str) -> Path | Location:
     return folder / name if isinstance(folder, Path) else folder.joined(name)
 
 
+def write_bytes(place: Path | Location, data: bytes, overwrite: bool) -> None:
+    """Write a whole file or nothing, in a folder that is made if need be.
+
+    Raises OutputExistsError, and StfError.
+    """
+    if isinstance(place, Path):
+        files.make_folder(place.parent)
+        files.write_bytes(place, data, overwrite)
+    else:
+        place.write_bytes(data, overwrite)
+
+
+def create(place: Path | Location, data: bytes) -> bool:
+    """Write a small file unless there is one; False if there is."""
+    if isinstance(place, Location):
+        return place.create(data)
+    try:
+        write_bytes(place, data, overwrite=False)
+    except files.OutputExistsError:
+        return False
+    return True
+
+
+def remove(place: Path | Location) -> None:
+    """Remove a file, if there is one. Raises StfError."""
+    if isinstance(place, Location):
+        place.remove()
+        return
+    try:
+        place.unlink(missing_ok=True)
+    except OSError as error:
+        raise StfError(f"cannot remove {place}: {error.strerror}") from error
+
+
 @dataclass(frozen=True)
 class Location:
     """A file or folder behind a URL.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from stfcodec.batch.jobs import Failure, explain
-from stfcodec.batch.pools import Done, Lost, OpenWork, R, T, Take, spread
+from stfcodec.batch.pools import Accepts, Done, Lost, OpenWork, R, T, Take, spread
 from stfcodec.errors import StfError, UsageError, one_line
 
 LOCAL = "local"
@@ -39,7 +39,11 @@ class Cluster:
 
 
 def run_on_ray(
-    take: Take[T], open_work: OpenWork[T, R], cluster: Cluster
+    take: Take[T],
+    open_work: OpenWork[T, R],
+    accepts: Accepts,
+    *,
+    cluster: Cluster,
 ) -> Generator[Done[T, R], None, None]:
     """Do the work in actors of a cluster. Closing the generator ends them.
 
@@ -51,14 +55,15 @@ def run_on_ray(
         remote = ray.remote(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_restarts=0)(_Actor)
         workers: list[_Remote[T, R]] = []
 
+        def start() -> _Remote[T, R]:
+            return _Remote(ray, remote, open_work)
+
         def that_tell(waited: list[_Remote[T, R]]) -> list[_Remote[T, R]]:
             ready, _ = ray.wait([worker.answer for worker in waited], num_returns=1)
             return [worker for worker in waited if worker.answer in ready]
 
         try:
-            yield from spread(
-                take, lambda: _Remote(ray, remote, open_work), that_tell, count, workers
-            )
+            yield from spread(take, accepts, start, that_tell, count, workers)
         finally:
             for worker in workers:
                 worker.end()
@@ -129,11 +134,10 @@ class _Remote(Generic[T, R]):
 
 
 def _reason(error: Exception) -> str:
-    """Why an actor ended, on one line: Ray tells the story of the actor, and the cause last."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    cause = next((line for line in lines if "OOM" in line or "memory" in line), lines[-1:] or [""])
-    text = cause if isinstance(cause, str) else cause[0]
-    return f"its worker ended ({type(error).__name__}: {text[:160]})"
+    """Why an actor ended, on one line. Ray tells its whole story."""
+    is_shortage = "OutOfMemory" in type(error).__name__ or "OOM" in str(error)
+    advice = "memory was short: give a worker more --cpus-per-worker" if is_shortage else ""
+    return "its worker ended or was killed" + f" ({advice})" * is_shortage
 
 
 @contextmanager

@@ -58,24 +58,37 @@ class Done(NamedTuple, Generic[T, R]):
     """Which worker it was, for a person."""
 
 
+Accepts = Callable[[str], bool]
+"""Whether the worker of a name may have another item."""
+
+
+def _always(worker: str) -> bool:
+    return True
+
+
 class Runner(Protocol):
     """How work is spread. Raises StfError where it cannot start at all."""
 
     def __call__(
-        self, take: Take[T], open_work: OpenWork[T, R]
+        self, take: Take[T], open_work: OpenWork[T, R], accepts: Accepts
     ) -> Generator[Done[T, R], None, None]: ...
 
 
-def run_here(take: Take[T], open_work: OpenWork[T, R]) -> Generator[Done[T, R], None, None]:
+def run_here(
+    take: Take[T], open_work: OpenWork[T, R], accepts: Accepts = _always
+) -> Generator[Done[T, R], None, None]:
     """Do the work in this process, one item at a time."""
+    name = "this process"
     with open_work() as work:
-        while (item := take()) is not None:
-            yield Done(item, work(item))
+        while accepts(name) and (item := take()) is not None:
+            yield Done(item, work(item), name)
 
 
 def run_in_processes(
     take: Take[T],
     open_work: OpenWork[T, R],
+    accepts: Accepts = _always,
+    *,
     count: int,
     tidy: Callable[[T], object] = lambda item: None,
 ) -> Generator[Done[T, R], None, None]:
@@ -92,7 +105,7 @@ def run_in_processes(
 
     workers: list[_Process[T, R]] = []
     try:
-        yield from spread(take, start, _that_tell, count, workers)
+        yield from spread(take, accepts, start, _that_tell, count, workers)
         for worker in workers:
             worker.give(None)
         for worker in workers:
@@ -124,6 +137,7 @@ W = TypeVar("W", bound=Worker[Any])
 
 def spread(
     take: Take[T],
+    accepts: Accepts,
     start: Callable[[], W],
     that_tell: Callable[[list[W]], list[W]],
     count: int,
@@ -138,15 +152,16 @@ def spread(
     upcoming = take()
     while True:
         for worker in workers:
-            if upcoming is not None and worker.item is None and not worker.is_starting:
+            is_free = worker.item is None and not worker.is_starting and accepts(worker.name)
+            if upcoming is not None and is_free:
                 worker.give(upcoming)
                 upcoming = take()
         while upcoming is not None and len(workers) < count:
             workers.append(start())
-        is_working = any(worker.item is not None for worker in workers)
-        if upcoming is None and not is_working:
-            return
         waited = [worker for worker in workers if worker.is_starting or worker.item is not None]
+        is_working = any(worker.item is not None for worker in waited)
+        if not waited or (upcoming is None and not is_working):
+            return
         for worker in that_tell(waited):
             item, was_starting = worker.item, worker.is_starting
             outcome = worker.receive()

@@ -71,7 +71,7 @@ def run_in_workers(
         return waiting.popleft() if waiting else None
 
     open_work = partial(_open_work, open_task, existing, preserve)
-    found = pools.run_in_processes(take, open_work, min(count, len(waiting)), _tidy)
+    found = pools.run_in_processes(take, open_work, count=min(count, len(waiting)), tidy=_tidy)
     with closing(found):
         for number in range(total):
             while number not in done:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stfcodec import files
-from stfcodec.batch import Job, Result, explain
+from stfcodec.batch import Job, Result, explain, listing
 from stfcodec.errors import StfError, UsageError
 
 _LINKED = "a link to a folder, which -r does not follow; name it to take it"
@@ -220,42 +220,16 @@ class _Search:
         self.refused.append(Result(Job(path, self.folder or path), failure=explain(error)))
 
     def walk(self, root: Path) -> None:
-        """The files below `root` in the order of their names, those of a folder before its folders.
-
-        Hidden files and folders are left out, and links to folders are not followed.
-        """
-        folders = [root]
-        while folders:
-            folder = folders.pop()
-            try:
-                with os.scandir(folder) as found:
-                    entries = sorted(found, key=lambda entry: entry.name)
-            except OSError as error:
-                self.refuse(folder, StfError(f"cannot list the folder: {error.strerror}"))
-                continue
-            below = [Path(entry) for entry in entries if self._is_folder_to_walk(entry, root)]
-            folders += reversed(below)
-
-    def _is_folder_to_walk(self, entry: os.DirEntry[str], root: Path) -> bool:
-        """Whether an entry is a folder to walk. A file is taken, refused or left out here."""
-        path, is_hidden = Path(entry), entry.name.startswith(".")
-        try:
-            is_folder, is_file = entry.is_dir(), entry.is_file()
-        except OSError as error:  # a link to itself, for instance
-            if not is_hidden:
-                self.refuse(path, StfError(f"cannot be read: {error.strerror}"))
-            return False
-        if is_folder:
-            if not is_hidden and entry.is_symlink():
+        """The files below `root`, as `listing.walk` finds them."""
+        for path, kind, reason in listing.walk(root, self.naming.knows):
+            if kind == "file":
+                self.take(root, path)
+            elif kind == "left out":
+                self.left_out.append(path)
+            elif kind == "linked folder":
                 self.linked_folders.append(path)
-            return not is_hidden and not entry.is_symlink()
-        if is_hidden or not self.naming.knows(path):
-            self.left_out.append(path)
-        elif is_file or not path.exists():  # reading a broken link is an error of its own
-            self.take(root, path)
-        else:
-            self.refuse(path, StfError("is a pipe, a socket or a device; name it to read it"))
-        return False
+            else:
+                self.refuse(path, StfError(reason))
 
 
 def _without_clashes(
