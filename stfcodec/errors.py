@@ -14,6 +14,10 @@ class StfError(Exception):
     exit_code = 1
 
 
+class StorageError(StfError):
+    """Nothing can be written where outputs go: it is full, read-only or out of reach."""
+
+
 class UsageError(StfError):
     """The request itself does not make sense (unknown model, quality out of range, ...)."""
 

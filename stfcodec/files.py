@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from stfcodec import temporary
-from stfcodec.errors import StfError, UsageError
+from stfcodec.errors import StfError, StorageError, UsageError
 from stfcodec.limits import DEFAULT_LIMITS
 
 HEAD = 64
@@ -32,6 +32,9 @@ _STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
 _OPEN_FILE = re.compile(
     r"/dev/(?P<name>std(in|out|err))|/(dev|proc/self)/fd/(?P<number>[0-9]{1,9})"
 )
+
+_LASTING = {errno.ENOSPC, errno.EROFS, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
+"""Errors that the next file would meet, too."""
 
 Check = Callable[[bytes], object]
 """Gets the first bytes of a file, at most HEAD; raises an error if they are not acceptable."""
@@ -63,7 +66,7 @@ def atomic_write(
     attributes: of a file whose times and permission bits this one gets, in place of those above.
 
     Raises UsageError if `path` is a directory, OutputExistsError if it exists and `overwrite` is
-    false, StfError for any OSError, one of the body's own included.
+    false, StorageError or StfError for any OSError, one of the body's own included.
     """
     try:
         if is_open_file(path) or (path.exists() and not path.is_file() and not path.is_dir()):
@@ -91,7 +94,8 @@ def atomic_write(
                 scratch.unlink()
         _sync_folder(output.parent)
     except OSError as error:
-        raise StfError(f"cannot write {path}: {_reason(error)}") from error
+        kind = StorageError if error.errno in _LASTING else StfError
+        raise kind(f"cannot write {path}: {_reason(error)}") from error
 
 
 def check_output(path: Path, overwrite: bool) -> None:

@@ -21,6 +21,10 @@ Kind = Literal["tar", "parquet"]
 SUFFIXES: dict[str, Kind] = {".tar": "tar", ".parquet": "parquet"}
 """Suffixes of shards."""
 
+RECORDS = "_manifest"
+"""The folder in an output in which runs record what they did, in Parquet files that are no shards.
+Readers of data sets pass over names that begin so."""
+
 _PICTURE_COLUMNS = frozenset({"image", "img", "picture"})
 """Names of columns of bare bytes that are taken for pictures, besides names of formats."""
 
@@ -94,6 +98,15 @@ def sample_of_file(name: str, data: bytes, kind: Kind) -> Sample:
         return Sample(key, {"key": key, "image": {"bytes": data, "path": path.name}})
     stem = path.stem.replace("%", "%25").replace(".", "%2E")
     return Sample(str(path.with_name(stem)), {path.suffix[1:].lower(): data})
+
+
+def name_of_file(name: str) -> str:
+    """What a file of a sample is called outside of its shard: the escapes of `sample_of_file` are
+    gone. Raises ShardError where the name leads out of a folder."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise ShardError(f"{name!r} is a name that leads out of the folder")
+    return str(path.with_name(path.name.replace("%2E", ".").replace("%25", "%")))
 
 
 class Writer(Protocol):

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from stfcodec import files
-from stfcodec.errors import StfError, UsageError, one_line
+from stfcodec.errors import StfError, StorageError, UsageError, one_line
 
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://|[a-zA-Z0-9]+::")  # no drive letter of Windows
 _PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
@@ -90,6 +90,26 @@ def create(place: Path | Location, data: bytes) -> bool:
     except files.OutputExistsError:
         return False
     return True
+
+
+def modified(place: Path | Location) -> float | None:
+    """When a file was written, in seconds; None if there is none, or nobody can tell.
+
+    The time of a local file is that of its last change of any kind, which no program can set.
+    """
+    if isinstance(place, Location):
+        return place.modified()
+    try:
+        return place.stat().st_ctime
+    except OSError:
+        return None
+
+
+def read_bytes(place: Path | Location, limit: int) -> bytes:
+    """All of a file. Raises TooLongError, StfError."""
+    if isinstance(place, Location):
+        return place.read_bytes(limit)
+    return files.read_bytes(place, limit)
 
 
 def remove(place: Path | Location) -> None:
@@ -168,6 +188,16 @@ class Location:
             try:
                 return int(system.info(path)["size"] or 0)
             except FileNotFoundError:
+                return None
+
+    def modified(self) -> float | None:
+        """When it was written, in seconds by the clock of the storage; None if it does not exist,
+        or the storage does not tell."""
+        with self._failing("look for"):
+            system, path = self._open()
+            try:
+                return float(system.modified(path).timestamp())
+            except (FileNotFoundError, NotImplementedError):
                 return None
 
     def check_output(self, overwrite: bool) -> None:
@@ -256,7 +286,8 @@ class Location:
         except ImportError as error:
             raise StfError(f"cannot {verb} {self}: {_missing(error)}") from error
         except Exception as error:
-            raise StfError(f"cannot {verb} {self}: {_reason(error)}") from error
+            kind = StorageError if verb == "write" else StfError
+            raise kind(f"cannot {verb} {self}: {_reason(error)}") from error
 
 
 @lru_cache(maxsize=64)

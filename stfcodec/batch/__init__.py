@@ -8,6 +8,7 @@ work over processes and machines.
 from __future__ import annotations
 
 from stfcodec.batch.jobs import AnyJob, Failure, Job, Report, Result, Words, explain, model_name
+from stfcodec.batch.naming import Naming
 from stfcodec.batch.runner import AHEAD, Existing, dry_run, run
 from stfcodec.batch.tasks import Coded, Decode, Encode, Packed, Task, Verify
 from stfcodec.batch.workers import OpenTask, run_in_workers, useful_workers
@@ -21,6 +22,7 @@ __all__ = [
     "Existing",
     "Failure",
     "Job",
+    "Naming",
     "OpenTask",
     "Packed",
     "Report",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stfcodec.errors import StfError, one_line, printable
+from stfcodec.errors import StfError, StorageError, one_line, printable
 from stfcodec.models import registry
 from stfcodec.storage import Sink, Source
 
@@ -60,6 +60,8 @@ class Failure(NamedTuple):
     message: str
     exit_code: int
     trace: str = ""
+    of_storage: bool = False
+    """Where outputs go takes none; nothing is wrong with this file."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,8 @@ def explain(error: BaseException) -> Failure:
     if (shortage := _out_of_memory(error)) is not None:
         failure = Failure(shortage, 1)
     elif isinstance(error, StfError):
-        failure = Failure(printable(str(error)), error.exit_code)
+        is_of_storage = isinstance(error, StorageError)
+        failure = Failure(printable(str(error)), error.exit_code, of_storage=is_of_storage)
     elif isinstance(error, ModuleNotFoundError) and error.name == "torch":
         failure = Failure("coding needs torch, which is not installed: pip install torch", 1)
     elif isinstance(error, RecursionError):

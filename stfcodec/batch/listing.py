@@ -88,11 +88,9 @@ def _entry(entry: os.DirEntry[str], wants: Callable[[Path], bool]) -> _Entry | N
     try:
         is_folder, is_file = entry.is_dir(), entry.is_file()
     except OSError as error:  # a link to itself, for instance
-        return (
-            None
-            if is_hidden
-            else _Entry(entry.name, "refused", f"cannot be read: {error.strerror}")
-        )
+        if is_hidden:
+            return None
+        return _Entry(entry.name, "refused", f"cannot be read: {error.strerror}")
     if is_folder:
         if is_hidden:
             return None

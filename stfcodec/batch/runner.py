@@ -43,14 +43,19 @@ class _Loaded(NamedTuple):
 
 
 def run(
-    jobs: Iterable[AnyJob], task: Task, existing: Existing = "refuse", preserve: bool = False
+    jobs: Iterable[AnyJob],
+    task: Task,
+    existing: Existing = "refuse",
+    preserve: bool = False,
+    tidy: set[Path] | None = None,
 ) -> Generator[Result, None, None]:
     """Code every job and yield one result each, in the order of `jobs`.
 
     A job's failure becomes its result. At most AHEAD inputs wait in memory, and one output is
     being saved, while another is coded. preserve: outputs get the times and permission bits of
-    their sources. Raises StfError where `task` cannot start at all. What it needs, which takes
-    seconds, is loaded once there is a job that looks feasible.
+    their sources. tidy: folders in which nothing of killed runs is left; it grows. Raises StfError
+    where `task` cannot start at all. What it needs, which takes seconds, is loaded once there is a
+    job that looks feasible.
     """
     upcoming = iter(jobs)
     before: os.stat_result | None = None  # of the first input, before a look changes its times
@@ -65,7 +70,7 @@ def run(
             task.prepare()
             break
     reading: deque[tuple[AnyJob, _Call[_Loaded]]] = deque()
-    saver = _Saver(task, existing, preserve)
+    saver = _Saver(task, existing, preserve, tidy)
     saving: _Call[Result] | None = None
     try:
         while True:
@@ -222,11 +227,17 @@ def _failure(error: Exception, existing: Existing) -> Failure | None:
 class _Saver:
     """Saves outputs, and removes what killed runs left in the folders that it saves to."""
 
-    def __init__(self, task: Task, existing: Existing, preserve: bool) -> None:
+    def __init__(
+        self,
+        task: Task,
+        existing: Existing,
+        preserve: bool,
+        tidy: set[Path] | None = None,
+    ) -> None:
         self._task = task
         self._existing = existing
         self._preserve = preserve
-        self._tidy: set[Path] = set()
+        self._tidy = set() if tidy is None else tidy
         self._saved: set[object] = set()
 
     def save(self, job: AnyJob, coded: Coded | Failure | None) -> Result:

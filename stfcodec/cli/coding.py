@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -53,10 +54,9 @@ _WEIGHTS = click.option(
 _WORKERS = click.option(
     "--workers",
     type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
     metavar="N",
-    help="Processes that code a picture each; they divide the threads, or have --threads each.",
+    help="Processes that code a picture each; they divide the threads, or have --threads each.  "
+    "[default: 1]",
 )
 
 _CODING_OPTIONS = (
@@ -122,7 +122,7 @@ def prepare(threads: int | None, workers: int = 1) -> None:
 
 
 def run(
-    plan: Plan,
+    plan: Plan[Any],
     open_task: batch.OpenTask,
     *,
     force: bool,
@@ -130,7 +130,7 @@ def run(
     preserve: bool,
     dry_run: bool,
     threads: int | None,
-    workers: int,
+    workers: int | None,
     as_json: bool,
     quiet: bool,
     encodes: bool = False,
@@ -140,12 +140,10 @@ def run(
 
     encodes: inputs are pictures. note: printed at the end if anything was coded.
     """
-    if force and skip_existing:
-        raise UsageError("--force and --skip-existing contradict each other; give one")
+    existing = existing_outputs(force, skip_existing)
     check_streams(plan.jobs, as_json)
     if preserve and any(job.source is None or job.output is None for job in plan.jobs):
         raise UsageError("--preserve is for files: standard input and output have no times")
-    existing: batch.Existing = "replace" if force else "skip" if skip_existing else "refuse"
     report = batch.Report(plan.single, encodes, plan.left_out)
     if dry_run:
         with open_task() as task:
@@ -158,28 +156,35 @@ def run(
     return code
 
 
+def existing_outputs(force: bool, skip_existing: bool) -> batch.Existing:
+    """What two options say of outputs that exist. Raises UsageError."""
+    if force and skip_existing:
+        raise UsageError("--force and --skip-existing contradict each other; give one")
+    return "replace" if force else "skip" if skip_existing else "refuse"
+
+
 @contextmanager
 def results(
-    plan: Plan,
+    plan: Plan[Any],
     open_task: batch.OpenTask,
     threads: int | None,
-    workers: int,
+    workers: int | None,
     existing: batch.Existing = "refuse",
     preserve: bool = False,
 ) -> Iterator[Iterable[batch.Result]]:
     """The results of a task over the planned jobs, in this process or in worker processes."""
-    count = batch.useful_workers(plan.jobs, workers)
-    set_up = partial(_set_up, open_task, threads, count)
+    count = batch.useful_workers(plan.jobs, workers or 1)
+    opened = partial(set_up, open_task, threads, count)
     if count > 1:
-        with closing(batch.run_in_workers(plan.jobs, set_up, count, existing, preserve)) as found:
+        with closing(batch.run_in_workers(plan.jobs, opened, count, existing, preserve)) as found:
             yield found
     else:
-        with set_up() as task, closing(batch.run(plan.jobs, task, existing, preserve)) as found:
+        with opened() as task, closing(batch.run(plan.jobs, task, existing, preserve)) as found:
             yield found
 
 
 @contextmanager
-def _set_up(open_task: batch.OpenTask, threads: int | None, workers: int) -> Iterator[batch.Task]:
+def set_up(open_task: batch.OpenTask, threads: int | None, workers: int) -> Iterator[batch.Task]:
     """A task in a process that is set up for it: this one, or a worker."""
     with process.rare_garbage_collection():  # while torch is imported, too
         prepare(threads, workers)
@@ -194,7 +199,7 @@ def ready(task: batch.Task) -> Iterator[batch.Task]:
 
 
 def show(
-    plan: Plan,
+    plan: Plan[Any],
     found: Iterable[batch.Result],
     report: batch.Report,
     kind: type[Progress],
@@ -214,7 +219,7 @@ def show(
     return report.exit_code
 
 
-def check_streams(jobs: Iterable[batch.Job], as_json: bool) -> None:
+def check_streams(jobs: Iterable[batch.AnyJob], as_json: bool) -> None:
     """Raises UsageError, or StfError if one of them is closed, before any work."""
     if as_json and sys.stdout is None:
         raise StfError("--json needs standard output, which is closed")

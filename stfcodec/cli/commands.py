@@ -21,6 +21,8 @@ _SECTIONS = {
     "Rate": "--model --quality --lambda --size --bpp --psnr --effort",
     "Picture": "--format --depth --scale --crop --background --strip --beside --overlay",
     "Running": "--weights --device --threads --workers --max-pixels --verify",
+    "Collections": "--manifest --resume --retry-failed --shards --shard-format --unpack "
+    "--measure-psnr --ray --cpus-per-worker --gpus-per-worker",
     "Report": "--json --quiet",
 }
 """Long options by the section of the help that they stand in."""

@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from stfcodec import batch
-from stfcodec.cli import coding, commands, paths, values
+from stfcodec.cli import coding, collections, commands, paths, urls, values
 from stfcodec.cli.filelist import Inputs
 from stfcodec.errors import ImageError, UsageError
 from stfcodec.formats import DEEP, PICTURE_SUFFIXES, STREAM_SUFFIXES, WRITABLE
 from stfcodec.limits import Limits
+from stfcodec.storage import Location
 from stfcodec.view import View
 
 _KNOWN = PICTURE_SUFFIXES | STREAM_SUFFIXES
@@ -48,6 +49,7 @@ _KNOWN = PICTURE_SUFFIXES | STREAM_SUFFIXES
     help="Bits a channel of the output.  [default: the source's, if the format holds them]",
 )
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF, XMP and IPTC.")
+@collections.options
 def command(
     inputs: Inputs,
     output: str | None,
@@ -62,6 +64,7 @@ def command(
     weights: Path | None,
     device: str,
     max_pixels: int,
+    wanted: collections.Wanted,
     **running: Any,
 ) -> int:
     """Turn .stf files back into pictures.
@@ -71,11 +74,21 @@ def command(
     stop the others.
     """
     suffix = "." + (extension or "png").lower().lstrip(".")
-    naming = paths.Naming(STREAM_SUFFIXES, suffix, keep_suffix)
-    plan = paths.plan(inputs.names, output, naming, recursive=recursive, list_file=inputs.list_file)
-    named = Path("picture" + suffix)
-    if plan.jobs and plan.jobs[0].output and not extension:
-        named = plan.jobs[0].output  # all have one suffix: only a lone file can be named freely
+    naming = batch.Naming(STREAM_SUFFIXES, suffix, keep_suffix)
+    is_collection = wanted.concern(inputs, output, recursive)
+    plan: paths.Plan[Any]
+    if is_collection:
+        plan = paths.Plan([], single=False)
+    elif urls.are_among(inputs.names, output):
+        plan = urls.plan(inputs.names, output, naming)
+    else:
+        plan = paths.plan(
+            inputs.names, output, naming, recursive=recursive, list_file=inputs.list_file
+        )
+    outputs = [job.output for job in plan.jobs if isinstance(job.output, Path | Location)]
+    named: Path | Location = Path("picture" + suffix)
+    if outputs and not extension:
+        named = outputs[0]  # all have one suffix: only a lone file can be named freely
     if background is not None:
         _check_colour(background)
     view = View(_crop(crop), _scale(scale))
@@ -83,7 +96,6 @@ def command(
     if depth == "16" and format_name not in DEEP:
         holding = ", ".join(DEEP)
         raise UsageError(f"{format_name} holds 8 bits a channel: for --depth 16 write {holding}")
-    outputs = [job.output for job in plan.jobs if job.output]
     plan.warnings.extend(
         (path, paths.MISNAMED.format(format_name))
         for path in outputs
@@ -92,7 +104,21 @@ def command(
     limits = Limits(pixels=max_pixels)
     bits = int(depth) if depth else None
     task = batch.Decode(format_name, device, weights, limits, background, strip, view, bits)
-    return coding.run(plan, partial(coding.ready, task), **running)
+    open_task = partial(coding.ready, task)
+    if not is_collection:
+        return coding.run(plan, open_task, **running)
+    facts = {
+        "command": "decode",
+        "format": format_name,
+        "background": background,
+        "strip": strip,
+        "crop": crop,
+        "scale": scale,
+        "depth": depth,
+    }
+    return collections.run(
+        wanted, inputs, output, naming, open_task, facts, recursive=recursive, **running
+    )
 
 
 def _scale(text: str) -> Fraction:
@@ -113,12 +139,12 @@ def _crop(text: str | None) -> tuple[int, int, int, int] | None:
     return left, top, width, height
 
 
-def _format(path: Path) -> str:
+def _format(path: Path | Location) -> str:
     """The Pillow format of an output, refused here rather than after decoding."""
     from stfcodec.imageio import output_format
 
     try:
-        return output_format(path)
+        return output_format(Path(path.name))
     except ImageError as error:
         raise UsageError(str(error)) from error
 

@@ -17,7 +17,7 @@ from stfcodec.formats import STREAM_SUFFIX, STREAM_SUFFIXES
 from stfcodec.limits import Limits
 from stfcodec.settings import EncodeSettings
 
-_NAMING = paths.Naming(STREAM_SUFFIXES, ".png")
+_NAMING = batch.Naming(STREAM_SUFFIXES, ".png")
 _NO_OUTPUT = os.devnull
 """Stands for the output where --json alone is asked for."""
 

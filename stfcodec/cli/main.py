@@ -17,6 +17,7 @@ from stfcodec.cli import commands, completion, messages, process
 COMMANDS = {
     "encode": "Code pictures as .stf files.",
     "decode": "Turn .stf files back into pictures.",
+    "manifest": "Show what runs over a collection have recorded.",
     "info": "Show what .stf files say about themselves.",
     "test": "Test whether .stf files decode.",
     "compare": "Compare our models with other codecs at the same number of bytes.",
@@ -31,7 +32,7 @@ COMMANDS = {
 
 _SECTIONS = {
     "Code pictures": ("encode", "decode"),
-    "Look into files": ("info", "test", "compare", "heatmap"),
+    "Look into files": ("info", "test", "compare", "heatmap", "manifest"),
     "Set up": ("models", "weights", "completion", "desktop", "thumbnail"),
     "Train": ("train",),
 }

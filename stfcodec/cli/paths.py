@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from stfcodec import files
-from stfcodec.batch import Job, Result, explain, listing
+from stfcodec.batch import AnyJob, Job, Naming, Result, explain, listing
 from stfcodec.errors import StfError, UsageError
+from stfcodec.storage import Location
 
 _LINKED = "a link to a folder, which -r does not follow; name it to take it"
 _NOT_RECURSIVE = "is a folder; add -r to take the files in it"
@@ -22,38 +24,19 @@ EMPTY_NAME = "an empty name (perhaps of a variable that is not set): name a file
 MISNAMED = "will hold {} data, whatever its name says"
 
 
-@dataclass(frozen=True)
-class Naming:
-    """How the output of a file is called.
-
-    suffixes: the files to take in folders, in lower case; a file that is named is taken whatever
-    its suffix. output_suffix: such as ".stf". keep_suffix: photo.png becomes photo.png.stf.
-    """
-
-    suffixes: frozenset[str]
-    output_suffix: str
-    keep_suffix: bool = False
-
-    def knows(self, path: Path) -> bool:
-        return path.suffix.lower() in self.suffixes
-
-    def output(self, path: Path) -> Path:
-        """photo.png -> photo.stf, but trip.2024 -> trip.2024.stf: only known suffixes go."""
-        if self.knows(path) and not self.keep_suffix:
-            return path.with_suffix(self.output_suffix)
-        return path.with_name(path.name + self.output_suffix)
+J = TypeVar("J", bound=AnyJob)
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Generic[J]):
     """The jobs of one command."""
 
-    jobs: list[Job]
+    jobs: list[J]
     single: bool
     """The user named one file."""
     refused: list[Result] = field(default_factory=list)
     """Files and folders that cannot be coded, each with the reason."""
-    warnings: list[tuple[Path, str]] = field(default_factory=list)
+    warnings: list[tuple[Path | Location, str]] = field(default_factory=list)
     """Paths, each with what the user should know of it before the work."""
     left_out: Counter[str] = field(default_factory=Counter)
     """How many files in folders are hidden or have none of the suffixes, by kind."""
@@ -66,7 +49,7 @@ def plan(
     *,
     recursive: bool,
     list_file: str | None = None,
-) -> Plan:
+) -> Plan[Job]:
     """Pair every input with its output.
 
     output: a file (for one input), a folder, "-" or None (beside the source). list_file: the list
@@ -78,6 +61,7 @@ def plan(
     if _is_single(inputs, recursive, list_file):
         jobs, refused = _without_clashes([_single(inputs[0], output, naming)], naming)
         misnamed = [job.output for job in jobs if job.output and naming.knows(job.output)]
+        warnings: list[tuple[Path | Location, str]]
         warnings = [(path, MISNAMED.format(naming.output_suffix)) for path in misnamed]
         return Plan(jobs, True, refused, warnings)
     if output is None and list_file is None and _names_output(inputs[-1], naming):
@@ -97,7 +81,7 @@ def sources(
     *,
     recursive: bool,
     list_file: str | None = None,
-) -> Plan:
+) -> Plan[Job]:
     """A plan of jobs without outputs. Arguments and errors are those of `plan`."""
     single = _is_single(inputs, recursive, list_file)
     search = _Search(None, Naming(suffixes, output_suffix=""))
@@ -129,13 +113,14 @@ def _planned(
     jobs: list[Job],
     refused: list[Result],
     single: bool = False,
-) -> Plan:
+) -> Plan[Job]:
     """What a search found. Raises UsageError if that is nothing."""
     if not jobs and not refused:
         known = " ".join(sorted(search.naming.suffixes))
         raise UsageError(f"no files found under {', '.join(inputs)} (looked for {known})")
     outputs = {job.output for job in (*jobs, *(result.job for result in refused))}
     left_out = Counter(_kind(path) for path in search.left_out if path not in outputs)
+    warnings: list[tuple[Path | Location, str]]
     warnings = [(path, _LINKED) for path in search.linked_folders]
     return Plan(jobs, single, refused, warnings, left_out)
 

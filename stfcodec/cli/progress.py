@@ -28,7 +28,7 @@ class Progress:
     lists = False
     """Each file has a line on standard output, and there is no bar."""
 
-    def __init__(self, report: Report, total: int, *, as_json: bool, quiet: bool) -> None:
+    def __init__(self, report: Report, total: int | None, *, as_json: bool, quiet: bool) -> None:
         self.report = report
         report.words = self.words
         self.as_json = as_json

@@ -23,7 +23,7 @@ def command(
     weights: Path | None,
     max_pixels: int,
     threads: int | None,
-    workers: int,
+    workers: int | None,
     as_json: bool,
     quiet: bool,
 ) -> int:

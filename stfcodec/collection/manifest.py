@@ -1,0 +1,240 @@
+"""The manifest of an output: a Parquet file for every so often, with a row for each picture.
+
+A row of a source counts only in the last part that has the source. Rows of one chunk are in one
+part, so that a shard is recorded whole or not at all.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stfcodec import storage
+from stfcodec.batch import Result, model_name
+from stfcodec.collection.hashes import hash64
+from stfcodec.errors import StfError, one_line
+from stfcodec.storage import Location, joined
+
+_PART = re.compile(r"part-.*\.parquet")
+_SHARD = re.compile(r"shard-(\d{6,})\.(?:tar|parquet)")
+
+_EVERY_S, _SHARE, _ROWS = 5.0, 0.02, 100_000
+"""A part is written after so many seconds or rows, or this share of the run's time: what a killed
+run loses is small, and so is the number of parts."""
+
+_FIELDS = {
+    "source": "string",
+    "key": "string",
+    "source_bytes": "int64",
+    "source_sha256": "string",
+    "output": "string",
+    "bytes": "int64",
+    "bpp": "float64",
+    "psnr": "float64",
+    "width": "int32",
+    "height": "int32",
+    "model": "string",
+    "quality": "float64",
+    "fingerprint": "string",
+    "seconds": "float64",
+    "error": "string",
+    "exit_code": "int8",
+}
+"""Columns and their types (docs/scale.md)."""
+
+_BEGUN = "_begun.json"
+"""Written when the first run begins, with its settings. Readers of Parquet pass over the name."""
+
+_LIMIT = 1 << 20
+
+
+def row(source: str, result: Result, folder: Path | Location) -> dict[str, Any]:
+    """The row of a result. source: the file or the shard that it is of. folder: of the outputs,
+    which are recorded by what they are called below it."""
+    info, failure = result.info, result.failure
+    found: dict[str, Any] = dict.fromkeys(_FIELDS)
+    output = result.job.output_name.removeprefix(str(folder).rstrip("/") + "/")
+    found |= {"source": source, "output": output}
+    found["key"] = getattr(result.job.source, "key", None)
+    if failure is not None:
+        return found | {"error": failure.message, "exit_code": failure.exit_code}
+    assert info is not None
+    return found | {
+        "source_bytes": result.input_bytes,
+        "source_sha256": result.checksum,
+        "bytes": info.total_bytes,
+        "bpp": info.bpp,
+        "psnr": result.psnr,
+        "width": info.width,
+        "height": info.height,
+        "model": model_name(info.model_id),
+        "quality": info.quality,
+        "fingerprint": info.fingerprint,
+        "seconds": result.seconds,
+    }
+
+
+def _import() -> Any:
+    """pyarrow, with pyarrow.parquet. Raises StfError."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet
+    except ImportError as error:
+        raise StfError("a manifest needs pyarrow: pip install 'stfcodec[data]'") from error
+    return pa
+
+
+class Writer:
+    """Writes parts as the run goes."""
+
+    def __init__(self, folder: Path | Location) -> None:
+        self._folder = folder
+        pa = _import()
+        self._schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in _FIELDS.items()])
+        now = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        self._run = f"{now}-{secrets.token_hex(4)}"
+        self._number = 0
+        self._rows: list[dict[str, Any]] = []
+        self._began = self._written = time.monotonic()
+
+    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Record rows that belong together. Raises StfError."""
+        self._rows += rows
+        now = time.monotonic()
+        wait = max(_EVERY_S, _SHARE * (now - self._began))
+        if now - self._written >= wait or len(self._rows) >= _ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is not written yet. Raises StfError."""
+        if not self._rows:
+            return
+        pa = _import()
+        buffer = io.BytesIO()
+        pa.parquet.write_table(pa.Table.from_pylist(self._rows, self._schema), buffer)
+        name = f"part-{self._run}-{self._number:06d}.parquet"
+        storage.write_bytes(joined(self._folder, name), buffer.getvalue(), overwrite=False)
+        self._number += 1
+        self._rows = []
+        self._written = time.monotonic()
+
+
+@dataclass
+class Record:
+    """What earlier runs recorded.
+
+    done, failed: sorted hashes of sources. shards: numbers of the shards that files went to.
+    """
+
+    done: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
+    failed: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
+    shards: set[int] = field(default_factory=set)
+
+
+def begin(folder: Path | Location, settings: dict[str, Any], anew: bool) -> dict[str, Any]:
+    """The settings that the first run had: these, if this is the first one or begins anew.
+
+    Raises StfError.
+    """
+    place = joined(folder, _BEGUN)
+    data = json.dumps({"settings": settings}).encode()
+    if anew:
+        storage.write_bytes(place, data, overwrite=True)
+    elif not storage.create(place, data):
+        try:
+            found = json.loads(storage.read_bytes(place, _LIMIT))["settings"]
+            return dict(found)
+        except (ValueError, KeyError, TypeError) as error:
+            raise StfError(f"{place} is damaged: --force begins anew") from error
+    return settings
+
+
+def began(folder: Path | Location) -> float | None:
+    """When the first run began, in seconds by the clock of the storage."""
+    return storage.modified(joined(folder, _BEGUN))
+
+
+def parts(folder: Path | Location) -> list[Path | Location]:
+    """The parts of a manifest, the oldest first. Raises StfError."""
+    if isinstance(folder, Path):
+        try:
+            names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        except OSError as error:
+            raise StfError(f"cannot list {folder}: {error.strerror}") from error
+    else:
+        names = _names(folder)
+    return [joined(folder, name) for name in sorted(names) if _PART.fullmatch(name)]
+
+
+def _names(folder: Location) -> list[str]:
+    try:
+        return list(folder.walk())
+    except StfError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return []
+        raise
+
+
+def read(folder: Path | Location) -> Record:
+    """What the manifest says. Raises StfError where it is damaged or cannot be read."""
+    hashes, numbers, failures, record = [], [], [], Record()
+    for number, part in enumerate(parts(folder)):
+        table = _table(part, ["source", "output", "error"])
+        sources = [hash64(source) for source in table["source"].to_pylist()]
+        hashes.append(np.array(sources, np.uint64))
+        numbers.append(np.full(len(sources), number, np.int32))
+        failures.append(np.array(table["error"].is_valid()))
+        outputs = set(table["output"].unique().to_pylist())
+        matches = (_SHARD.fullmatch(output.rpartition("/")[2]) for output in outputs)
+        record.shards |= {int(match[1]) for match in matches if match}
+    if hashes:
+        found = _last(np.concatenate(hashes), np.concatenate(numbers), np.concatenate(failures))
+        record.done, record.failed = found
+    return record
+
+
+def _last(
+    hashes: np.ndarray, numbers: np.ndarray, failures: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sources that are done and that failed, by the last part that has each."""
+    order = np.lexsort((numbers, hashes))
+    hashes, numbers, failures = hashes[order], numbers[order], failures[order]
+    sources, starts = np.unique(hashes, return_index=True)
+    ends = np.append(starts[1:], len(hashes))
+    last = np.repeat(numbers[ends - 1], ends - starts)
+    failed = np.unique(hashes[(numbers == last) & failures])
+    return np.setdiff1d(sources, failed, assume_unique=True), failed
+
+
+def rows(folder: Path | Location) -> Iterator[dict[str, Any]]:
+    """The rows that count, part by part. Raises StfError."""
+    last: dict[int, int] = {}
+    found = parts(folder)
+    for number, part in enumerate(found):
+        last |= dict.fromkeys(map(hash64, _table(part, ["source"])["source"].to_pylist()), number)
+    for number, part in enumerate(found):
+        for fields in _table(part, list(_FIELDS)).to_pylist():
+            if last[hash64(fields["source"])] == number:
+                yield fields
+
+
+def _table(part: Path | Location, columns: list[str]) -> Any:
+    pa = _import()
+    try:
+        if isinstance(part, Path):
+            return pa.parquet.read_table(part, columns=columns, partitioning=None)
+        with part.reading() as file:
+            return pa.parquet.read_table(file, columns=columns)
+    except StfError:
+        raise
+    except Exception as error:
+        raise StfError(f"{part}: the manifest is damaged: {one_line(error)}") from error

@@ -1,0 +1,231 @@
+"""What a worker does with a chunk: it codes pictures from files or a shard to files or a shard."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+from stfcodec import files, shards, storage
+from stfcodec.batch import AnyJob, Existing, Naming, OpenTask, Result, Task, explain, run
+from stfcodec.collection.chunks import Chunk
+from stfcodec.errors import StfError
+from stfcodec.shards import Sample
+from stfcodec.storage import Location, joined
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file in a shard."""
+
+    shard: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.shard}/{self.key}"
+
+
+@dataclass(frozen=True)
+class _Read(Part):
+    """A file that was read from a shard."""
+
+    data: bytes = field(repr=False, default=b"")
+
+    def read_bytes(self, limit: int, check: files.Check) -> bytes:
+        if len(self.data) > limit:
+            raise files.TooLongError(f"{self} has more than {limit} bytes, the most that is read")
+        check(self.data[: files.HEAD])
+        return self.data
+
+
+@dataclass(frozen=True)
+class _ToWrite(Part):
+    """A file that a shard will get."""
+
+    pending: _Pending = field(repr=False, default_factory=lambda: _Pending())
+    field_name: str = ""
+
+    def check_output(self, overwrite: bool) -> None:
+        """A new shard has nothing that could be replaced."""
+
+    def write_bytes(self, data: bytes, overwrite: bool) -> None:
+        self.pending.coded[self.field_name] = data
+
+
+@dataclass
+class _Pending:
+    """A sample of which some files are still to be coded."""
+
+    sample: Sample | None = None
+    waiting: int = 0
+    coded: dict[str, bytes] = field(default_factory=dict)
+    has_failed: bool = False
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a run codes: the same for all chunks. It is pickled."""
+
+    naming: Naming
+    existing: Existing
+    preserve: bool
+    began: float | None
+    """When the first run began, in seconds by the clock of the storage. What was written there
+    since then, and is not recorded, is of a run or a worker that was killed."""
+
+    def output_of(self, name: str) -> str:
+        """What the output of a file is called."""
+        return str(self.naming.output(PurePosixPath(name)))
+
+    def is_left_over(self, output: Path | Location) -> bool:
+        """Whether a file was written by a run or a worker that was killed."""
+        written = storage.modified(output)
+        return written is not None and self.began is not None and written >= self.began
+
+
+@contextmanager
+def open_work(open_task: OpenTask, way: Way) -> Iterator[Callable[[Chunk], list[Result]]]:
+    """Load what the task needs, and give what codes a chunk. Raises StfError."""
+    with open_task() as task:
+        task.prepare()
+        tidy: set[Path] = set()
+        yield lambda chunk: _code(chunk, task, way, tidy)
+
+
+def _code(chunk: Chunk, task: Task, way: Way, tidy: set[Path]) -> list[Result]:
+    """The results of all pictures in a chunk, or one where it fails as a whole."""
+    try:
+        if chunk.output_kind is not None:
+            return _into_shard(chunk, task, way)
+        if chunk.units[0].kind is not None:
+            found = run(_unpacked(chunk, way), task, way.existing, tidy=tidy)
+            return [_strip(result) for result in found]
+        return list(run(_jobs(chunk, way), task, way.existing, way.preserve, tidy))
+    except StfError as error:
+        source = chunk.units[0].source if len(chunk.units) == 1 else chunk.output
+        return [Result(AnyJob(source, chunk.output), failure=explain(error))]
+
+
+def _jobs(chunk: Chunk, way: Way) -> Iterator[AnyJob]:
+    """A job for each file of a chunk, whose output is a file, too."""
+    for unit in chunk.units:
+        yield AnyJob(unit.source, _output(chunk, way, unit.name))
+
+
+def _output(chunk: Chunk, way: Way, name: str) -> Path | Location:
+    """Where the output of a file goes. What a killed worker has left there is removed."""
+    output = joined(chunk.output, way.output_of(name))
+    if chunk.may_have_outputs and way.existing != "replace" and way.is_left_over(output):
+        storage.remove(output)
+    return output
+
+
+def _unpacked(chunk: Chunk, way: Way) -> Iterator[AnyJob]:
+    """A job for each picture in a shard, whose output is a file."""
+    shard = chunk.units[0].source
+    with shards.reading(shard) as reader:
+        for sample in reader.samples:
+            for name_in_sample, name in sample.files(way.naming.suffixes).items():
+                source = _Read(str(shard), name, sample.data(name_in_sample))
+                yield AnyJob(source, _output(chunk, way, shards.name_of_file(name)))
+
+
+def _into_shard(chunk: Chunk, task: Task, way: Way) -> list[Result]:
+    """Code a chunk into one shard. Raises StfError where a shard cannot be read or written."""
+    overwrite = way.existing == "replace"
+    if chunk.may_have_outputs:
+        overwrite |= way.is_left_over(chunk.output)
+    if isinstance(chunk.output, Path):
+        files.check_output(chunk.output, overwrite)
+        files.make_folder(chunk.output.parent)
+        with files.atomic_write(chunk.output, overwrite) as file:
+            return _fill(file, chunk, task, way)
+    chunk.output.check_output(overwrite)
+    with tempfile.TemporaryDirectory(prefix="stf-") as folder:
+        path = Path(folder) / chunk.output.name
+        with files.atomic_write(path, overwrite=False) as file:
+            results = _fill(file, chunk, task, way)
+        chunk.output.write_file(path, overwrite)
+    return results
+
+
+def _fill(file: BinaryIO, chunk: Chunk, task: Task, way: Way) -> list[Result]:
+    if chunk.units[0].kind is None:
+        return _pack(file, chunk, task, way)
+    with shards.reading(chunk.units[0].source) as reader:
+        return _convert(file, reader, chunk, task, way)
+
+
+def _pack(file: BinaryIO, chunk: Chunk, task: Task, way: Way) -> list[Result]:
+    """Files into a shard."""
+    kind = chunk.output_kind
+    assert kind is not None
+    results = []
+    with shards.writing(file, kind) as shard:
+        jobs = (
+            AnyJob(unit.source, _ToWrite(str(chunk.output), way.output_of(unit.name)))
+            for unit in chunk.units
+        )
+        for result in run(jobs, task):
+            target = cast("_ToWrite", result.job.output)
+            if result.failure is None:
+                shard.write(shards.sample_of_file(target.key, target.pending.coded[""], kind))
+            results.append(_strip(result))
+    return results
+
+
+def _convert(
+    file: BinaryIO, reader: shards.Reader, chunk: Chunk, task: Task, way: Way
+) -> list[Result]:
+    """A shard into a shard. A sample of which a file cannot be coded is left out."""
+    kind = chunk.output_kind
+    assert kind is not None
+    source, output = str(chunk.units[0].source), str(chunk.output)
+    queue: deque[_Pending] = deque()
+
+    def jobs() -> Iterator[AnyJob]:
+        for sample in reader.samples:
+            found = sample.files(way.naming.suffixes)
+            pending = _Pending(sample, len(found))
+            queue.append(pending)
+            for name_in_sample, name in found.items():
+                read = _Read(source, name, sample.data(name_in_sample))
+                target = _ToWrite(output, way.output_of(name), pending, name_in_sample)
+                yield AnyJob(read, target)
+
+    results = []
+    with shards.writing(file, kind, reader.schema) as shard:
+        for result in run(jobs(), task):
+            pending = cast("_ToWrite", result.job.output).pending
+            pending.waiting -= 1
+            pending.has_failed |= result.failure is not None
+            results.append(_strip(result))
+            _write_complete(queue, shard, way.naming.output_suffix)
+        _write_complete(queue, shard, way.naming.output_suffix)
+    return results
+
+
+def _write_complete(queue: deque[_Pending], shard: shards.Writer, suffix: str) -> None:
+    """Write the samples at the head of the queue that wait for nothing."""
+    while queue and not queue[0].waiting:
+        pending = queue.popleft()
+        sample = pending.sample
+        if pending.has_failed or sample is None:
+            continue
+        for name, data in pending.coded.items():
+            sample = sample.with_file(name, data, suffix)
+        shard.write(sample)
+
+
+def _strip(result: Result) -> Result:
+    """A result that no longer holds what was read and written."""
+    source, output = result.job.source, result.job.output
+    if isinstance(source, Part):
+        source = cast("storage.Source", Part(source.shard, source.key))
+    if isinstance(output, Part):
+        output = cast("storage.Sink", Part(output.shard, output.key))
+    return replace(result, job=AnyJob(source, output))
