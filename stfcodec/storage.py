@@ -343,15 +343,17 @@ def _walk(system: Any, root: str, below: str) -> Iterator[str]:
 
 
 def _missing(error: ImportError) -> str:
-    name = "fsspec" if error.name == "fsspec" else ""
-    if name:
-        return "URLs need fsspec: pip install 'stfcodec[data]'"
-    return f"{one_line(error)} (pip install it)"
+    """Which package is missing: fsspec says it of its drivers."""
+    is_fsspec = error.name == "fsspec"
+    return "URLs need fsspec: pip install 'stfcodec[data]'" if is_fsspec else one_line(error)
 
 
 def _reason(error: Exception) -> str:
     kinds = [kind.__name__ for kind in type(error).__mro__]
     text = one_line(error)
+    cause = error.__cause__  # of what HTTP's driver calls a file that is not found
+    if isinstance(cause, Exception) and _UNREACHABLE.fullmatch(type(cause).__name__):
+        return f"the storage cannot be reached ({one_line(cause)})"
     if isinstance(error, FileNotFoundError):
         reason = "it does not exist"
         return reason if error.filename or error.errno else f"{reason} ({text})"

@@ -182,6 +182,9 @@ def run(
     )
     with closing(results):
         code = _show(results, report, Progress, as_json=as_json, quiet=quiet)
+    if not found.found:
+        known = " ".join(sorted(naming.suffixes | set(SUFFIXES)))
+        raise UsageError(f"no files found under {', '.join(inputs.names)} (looked for {known})")
     if (failed := report.failed + found.failed_before) and not quiet:
         advice = f"'stfcodec manifest {output} --failed' lists them, --retry-failed tries again"
         messages.note(f"{failed} failed, in earlier runs or in this one: {advice}")

@@ -58,6 +58,8 @@ class Collection:
     recursive: bool = False
     unpacks: bool = False
     left_out: Counter[str] = field(default_factory=Counter)
+    found: int = 0
+    """Units that were listed."""
     failed_before: int = 0
     """Units that an earlier run failed with, and this one leaves."""
     warn: Callable[[str, str], object] = lambda path, text: None

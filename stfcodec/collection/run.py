@@ -152,7 +152,9 @@ class _Lead:
     def units(self) -> Iterator[Unit]:
         """What is to be coded."""
         outputs = HashSet()
-        for unit in without_clashes(self.collection.units(), self.collection, outputs):
+        listed = self.collection.units()
+        for unit in without_clashes(listed, self.collection, outputs):
+            self.collection.found += 1
             name = _identity(unit)
             if name in self._failed:
                 self.collection.failed_before += 1
