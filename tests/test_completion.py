@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CASES = [
     ("", {"encode", "decode", "weights"}),
     ("en", {"encode"}),
-    ("encode --s", {"--size", "--skip-existing", "--strip"}),
+    ("encode --st", {"--strip"}),
     ("encode --device ", {"auto", "cpu", "cuda"}),
     ("encode -m st", {"stf", "stf-lite"}),
     ("encode -m STF-", {"stf-lite"}),

@@ -75,9 +75,9 @@ def test_golden_files_cover_all_pairs() -> None:
 def test_bad(name: str) -> None:
     with pytest.raises(StfError) as caught:
         api.decode((TESTS / "bad" / f"{name}.stf").read_bytes(), device="cpu")
-    message, exit_code, _ = explain(caught.value)
-    assert message == BAD[name]["message"]
-    assert exit_code == BAD[name]["exit_code"]
+    failure = explain(caught.value)
+    assert failure.message == BAD[name]["message"]
+    assert failure.exit_code == BAD[name]["exit_code"]
 
 
 @pytest.mark.parametrize(("folder", "expected"), [("golden", GOLDEN), ("bad", BAD)])

@@ -17,11 +17,11 @@ from stfcodec.cli import commands, completion, messages, process
 COMMANDS = {
     "encode": "Code pictures as .stf files.",
     "decode": "Turn .stf files back into pictures.",
-    "manifest": "Show what runs over a collection have recorded.",
     "info": "Show what .stf files say about themselves.",
     "test": "Test whether .stf files decode.",
     "compare": "Compare our models with other codecs at the same number of bytes.",
     "heatmap": "Draw where in a picture the bits of its .stf file go.",
+    "manifest": "Show what runs over a collection have recorded.",
     "models": "List the models and whether their weights are here.",
     "weights": "Install weights for the published networks, and look after them.",
     "completion": "Print the script by which a shell completes these commands.",

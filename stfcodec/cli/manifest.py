@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ class _Totals:
         self.pixels += row["width"] * row["height"]
         self.seconds += row["seconds"]
         self.weights[f"{row['model']} {row['fingerprint']}"] += 1
-        if row["psnr"] is not None:
+        if row["psnr"] is not None and math.isfinite(row["psnr"]):
             self.psnr += row["psnr"]
             self.measured += 1
 
@@ -78,7 +79,7 @@ def command(output: str, failed: bool, check: bool, as_json: bool) -> int:
     for row in manifest.rows(folder):
         totals.add(row)
         if as_json and (row["error"] is not None or not failed):
-            messages.record({"input": row.pop("source"), **row})
+            messages.record(_record(row))
         elif failed and row["error"] is not None:
             name = row["source"] if row["key"] is None else f"{row['source']}/{row['key']}"
             messages.result(printable(f"{name}: {row['error']}"))
@@ -88,6 +89,15 @@ def command(output: str, failed: bool, check: bool, as_json: bool) -> int:
     for line in [] if as_json or failed else totals.lines():
         messages.result(line)
     return 1 if totals.failed or missing else 0
+
+
+def _record(row: dict[str, Any]) -> dict[str, Any]:
+    """What --json prints of a row. JSON has no infinite numbers."""
+    psnr = row["psnr"]
+    is_finite = psnr is not None and math.isfinite(psnr)
+    record = {"input": row["source"], **row, "psnr": psnr if is_finite else None}
+    del record["source"]
+    return record
 
 
 def _fault(
