@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
+import re
 import socket
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic
 
+from stfcodec import __version__
 from stfcodec.batch.jobs import Failure, explain
 from stfcodec.batch.pools import Accepts, Done, Lost, OpenWork, R, T, Take, spread
 from stfcodec.errors import StfError, UsageError, one_line
@@ -76,8 +79,11 @@ class _Actor:
         self._stack = ExitStack()
         self._work: Callable[[Any], Any] | None = None
 
-    def start(self, open_work: OpenWork[Any, Any]) -> Failure | None:
-        """Load what the work needs, or say why that cannot be."""
+    def start(self, version: str, open_work: OpenWork[Any, Any]) -> Failure | None:
+        """Load what the work needs, or say why that cannot be. version: of who asks."""
+        if version != __version__:
+            where = f"the machine {platform.node()} of the Ray cluster"
+            return Failure(f"{where} has stfcodec {__version__}, and this one {version}", 1)
         try:
             self._work = self._stack.enter_context(open_work())
         except Exception as error:
@@ -98,7 +104,8 @@ class _Remote(Generic[T, R]):
         self.item: T | None = None
         self.is_starting = True
         self.is_alive = True
-        self.answer = self._actor.start.remote(open_work)
+        self.reason = ""
+        self.answer = self._actor.start.remote(__version__, open_work)
         """What it will tell next."""
 
     @property
@@ -118,7 +125,8 @@ class _Remote(Generic[T, R]):
             raise  # of the work itself: a bug
         except self._ray.exceptions.RayError as error:
             self.is_alive = False
-            return None if self.item is None else Lost(_reason(error))
+            self.reason = _reason(error)
+            return None if self.item is None else Lost(self.reason)
         if was_starting:
             if isinstance(message, Failure):
                 failed = StfError(message.message)
@@ -135,9 +143,14 @@ class _Remote(Generic[T, R]):
 
 def _reason(error: Exception) -> str:
     """Why an actor ended, on one line. Ray tells its whole story."""
-    is_shortage = "OutOfMemory" in type(error).__name__ or "OOM" in str(error)
-    advice = "memory was short: give a worker more --cpus-per-worker" if is_shortage else ""
-    return "its worker ended or was killed" + f" ({advice})" * is_shortage
+    story = str(error)
+    if missing := re.search(r"No module named '([\w.]+)'", story):
+        return f"a machine of the Ray cluster lacks {missing[1]}: install it there"
+    is_shortage = (
+        "OutOfMemory" in type(error).__name__ or "OOM" in story.partition("Some common")[0]
+    )
+    advice = " (memory was short: give each worker more --cpus-per-worker)" if is_shortage else ""
+    return f"its worker ended or was killed{advice}"
 
 
 @contextmanager

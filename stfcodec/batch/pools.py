@@ -121,6 +121,8 @@ class Worker(Protocol[T]):
     """What it works on; None where it waits for something, or is starting."""
     is_starting: bool
     is_alive: bool
+    reason: str
+    """Why it ended, if it is not alive."""
 
     @property
     def name(self) -> str: ...
@@ -169,7 +171,7 @@ def spread(
                 workers.remove(worker)
                 count -= was_starting
                 if not count:
-                    raise StfError(f"every worker process was killed at its start; {ADVICE}")
+                    raise StfError(f"no worker could start: {worker.reason}")
             if item is not None and outcome is not None:
                 yield Done(item, outcome, worker.name)
         upcoming = take() if upcoming is None else upcoming
@@ -190,6 +192,7 @@ class _Process(Generic[T, R]):
         """What the process works on, or did when it ended."""
         self.is_starting = True
         self.is_alive = True
+        self.reason = ""
         self._tidy = tidy
 
     @property
@@ -210,7 +213,8 @@ class _Process(Generic[T, R]):
         except (EOFError, OSError):
             self.is_alive = False
             self.end(_ENDING_S)
-            return None if self.item is None else Lost(self._reason())
+            self.reason = self._reason()
+            return None if self.item is None else Lost(self.reason)
         if isinstance(message, Failure):
             error = StfError(message.message)
             error.exit_code = message.exit_code
