@@ -146,9 +146,8 @@ def _reason(error: Exception) -> str:
     story = str(error)
     if missing := re.search(r"No module named '([\w.]+)'", story):
         return f"a machine of the Ray cluster lacks {missing[1]}: install it there"
-    is_shortage = (
-        "OutOfMemory" in type(error).__name__ or "OOM" in story.partition("Some common")[0]
-    )
+    told = story.partition("Some common causes")[0]  # which name a shortage of memory, too
+    is_shortage = "OutOfMemory" in type(error).__name__ or "OOM" in told
     advice = " (memory was short: give each worker more --cpus-per-worker)" if is_shortage else ""
     return f"its worker ended or was killed{advice}"
 
