@@ -32,7 +32,7 @@ class Cluster:
     """Where actors run, and what each is given."""
 
     address: str = LOCAL
-    """As of `ray.init`: HOST:PORT, ray://HOST:PORT, auto, or LOCAL."""
+    """As of `ray.init`: HOST:PORT, auto (one that runs on this machine), or LOCAL."""
     cpus: float = 1
     """CPUs of an actor."""
     gpus: float = 0
@@ -170,7 +170,9 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
         ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:
         doing = "start Ray on this machine" if is_local else f"reach Ray at {cluster.address}"
-        raise StfError(f"cannot {doing}: {one_line(error)}") from error
+        may_lack_token = not is_local and "RAY_AUTH_MODE" not in os.environ
+        advice = "; if it asks for a token, set RAY_AUTH_MODE=token" * may_lack_token
+        raise StfError(f"cannot {doing}: {one_line(error)}{advice}") from error
     _silence(ray)
     try:
         yield ray
