@@ -149,7 +149,7 @@ def run(
     resumption = collection.Resumption(wanted.resume or wanted.retry_failed, wanted.retry_failed)
     if resumption.goes_on and existing != "refuse":
         raise UsageError("--resume goes on with a run; --force and --skip-existing contradict it")
-    target = _output(output, preserve)
+    target = _output(output, preserve, wanted.shards)
     report = batch.Report(single=False, encodes=encodes)
 
     def warn(path: str, text: str) -> None:
@@ -195,15 +195,15 @@ def run(
     return code
 
 
-def _output(output: str | None, preserve: bool) -> Path | storage.Location:
+def _output(output: str | None, preserve: bool, shards: int | None) -> Path | storage.Location:
     """The folder that outputs go to. Raises UsageError."""
     if not output or output == "-":
         raise UsageError("a collection needs a folder for its outputs: give -o FOLDER")
     target = storage.place(output)
     if isinstance(target, Path) and target.exists() and not target.is_dir():
         raise UsageError(f"-o {output} must be a folder")
-    if preserve and isinstance(target, storage.Location):
-        raise UsageError("--preserve is for files: what is behind a URL has no times to set")
+    if preserve and (shards or isinstance(target, storage.Location)):
+        raise UsageError("--preserve is for files: shards and URLs have no times to set")
     if isinstance(target, storage.Location):
         target.check_output(overwrite=True)  # some are for reading only
     return target

@@ -83,6 +83,11 @@ def row(source: str, result: Result, folder: Path | Location) -> dict[str, Any]:
     }
 
 
+def empty_row(source: str) -> dict[str, Any]:
+    """The row of a shard in which there is nothing to code."""
+    return {**dict.fromkeys(_FIELDS), "source": source, "output": ""}
+
+
 def _import() -> Any:
     """pyarrow, with pyarrow.parquet. Raises StfError."""
     try:
@@ -223,7 +228,8 @@ def rows(folder: Path | Location) -> Iterator[dict[str, Any]]:
         last |= dict.fromkeys(map(hash64, _table(part, ["source"])["source"].to_pylist()), number)
     for number, part in enumerate(found):
         for fields in _table(part, list(_FIELDS)).to_pylist():
-            if last[hash64(fields["source"])] == number:
+            is_empty = not fields["output"]
+            if last[hash64(fields["source"])] == number and not is_empty:
                 yield fields
 
 

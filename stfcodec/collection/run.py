@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -97,9 +98,9 @@ def _record(
                 f"{folder} is the record of an earlier run: --resume goes on with that, "
                 f"--force begins anew"
             )
-        manifest.begin(folder, settings, anew=True)
         for part in parts:
             storage.remove(part)
+        manifest.begin(folder, settings, anew=True)
         return manifest.Record()
     before = manifest.begin(folder, settings, anew=False)
     if changed := sorted(k for k in {**before, **settings} if before.get(k) != settings.get(k)):
@@ -187,7 +188,7 @@ class _Lead:
                     self.open -= 1
                     yield from self._settle(done, chunks)
         yield from self.told()
-        if self.open:
+        if self.open or chunks.take() is not None:
             raise StorageError(
                 f"stopped, as all that was tried last failed: {self.last_failure}; once that is "
                 f"mended, --resume goes on"
@@ -199,21 +200,20 @@ class _Lead:
         chunk, outcome, worker = done
         is_last = chunk.attempts + 1 == _ATTEMPTS
         if isinstance(outcome, pools.Lost):
-            _tidy(chunk, self.collection)
+            _tidy(chunk)
             if not is_last:
                 for part in chunk.again().apart():
                     chunks.try_again(part)
                 return
             outcome = _lost(chunk, outcome.reason)
-        elif outcome and all(result.failure and result.failure.of_storage for result in outcome):
-            self.strikes[worker] += 1
-            assert outcome[0].failure is not None
-            self.last_failure = outcome[0].failure.message
-            if not is_last:
-                chunks.try_again(chunk.again())
-                return
-        elif outcome:
-            self.strikes[worker] = 0
+        else:
+            failures = [r.failure for r in outcome if r.failure and r.failure.of_storage]
+            has_failed = bool(outcome) and len(failures) == len(outcome)
+            self.strikes[worker] = self.strikes[worker] + 1 if has_failed else 0
+            if failures:
+                self.last_failure = failures[-1].message
+            if failures and not is_last:
+                chunk, outcome = _put_back(chunk, outcome, chunks)
         self._record(_rows(chunk, outcome, self.collection.output))
         yield from outcome
 
@@ -238,9 +238,23 @@ def _identity(unit: Unit | Result) -> str:
     return identity(source) if isinstance(source, Path | Location) else unit.job.input_name
 
 
-def _tidy(chunk: Chunk, collection: Collection) -> None:
+def _put_back(chunk: Chunk, results: list[Result], chunks: Chunks) -> tuple[Chunk, list[Result]]:
+    """Let what storage did not take be tried again, and give the rest."""
+    if chunk.output_kind is not None or len(results) != len(chunk.units):
+        chunks.try_again(chunk.again())
+        return replace(chunk, units=()), []
+    pairs = list(zip(chunk.units, results, strict=True))
+    again = [unit for unit, r in pairs if r.failure and r.failure.of_storage]
+    rest = [(unit, r) for unit, r in pairs if not (r.failure and r.failure.of_storage)]
+    chunks.try_again(replace(chunk.again(), units=tuple(again)))
+    return replace(chunk, units=tuple(unit for unit, _ in rest)), [result for _, result in rest]
+
+
+def _tidy(chunk: Chunk) -> None:
     """Remove what a worker that was lost has left half-written in local folders."""
-    outputs = [joined(collection.output, unit.name) for unit in chunk.units]
+    outputs = [chunk.output]
+    if chunk.output_kind is None:
+        outputs = [joined(chunk.output, unit.name) for unit in chunk.units]
     for folder in {output.parent for output in outputs if isinstance(output, Path)}:
         temporary.remove_stale(folder)
 
@@ -252,13 +266,12 @@ def _lost(chunk: Chunk, reason: str) -> list[Result]:
 
 def _rows(chunk: Chunk, results: list[Result], folder: Path | Location) -> list[dict[str, Any]]:
     """Rows of results that say something: skipped ones do not."""
-    if chunk.units[0].kind is not None:
-        sources = [chunk.units[0].identity] * len(results)
-    elif len(results) == len(chunk.units):
-        sources = [unit.identity for unit in chunk.units]
-    else:  # the shard that files went to failed as a whole
-        failed = results[0]
-        results = [failed] * len(chunk.units)
-        sources = [unit.identity for unit in chunk.units]
+    sources = [unit.identity for unit in chunk.units]
+    if chunk.units and chunk.units[0].kind is not None:
+        if not results:
+            return [manifest.empty_row(sources[0])]
+        sources *= len(results)
+    elif len(results) != len(sources):  # the chunk failed as a whole
+        results = results[:1] * len(sources)
     pairs = zip(sources, results, strict=True)
     return [manifest.row(source, result, folder) for source, result in pairs if not result.skipped]
