@@ -194,7 +194,7 @@ def read(folder: Path | Location) -> Record:
         numbers.append(np.full(len(sources), number, np.int32))
         failures.append(np.array(table["error"].is_valid()))
         outputs = set(table["output"].unique().to_pylist())
-        matches = (_SHARD.fullmatch(output.rpartition("/")[2]) for output in outputs)
+        matches = (_SHARD.fullmatch(output.partition("/")[0]) for output in outputs)
         record.shards |= {int(match[1]) for match in matches if match}
     if hashes:
         found = _last(np.concatenate(hashes), np.concatenate(numbers), np.concatenate(failures))

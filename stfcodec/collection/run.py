@@ -187,7 +187,7 @@ class _Lead:
                     self.open -= 1
                     yield from self._settle(done, chunks)
         yield from self.told()
-        if self.open:
+        if self.open or chunks.take() is not None:
             raise StorageError(
                 f"stopped, as all that was tried last failed: {self.last_failure}; once that is "
                 f"mended, --resume goes on"
