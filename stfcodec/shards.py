@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, Protocol
 
-from stfcodec.errors import StfError, one_line
+from stfcodec.errors import StfError, one_line, storable
 from stfcodec.storage import Location
 
 Kind = Literal["tar", "parquet"]
@@ -95,7 +95,8 @@ def sample_of_file(name: str, data: bytes, kind: Kind) -> Sample:
     path = PurePosixPath(name)
     key = str(path.with_name(path.stem))
     if kind == "parquet":
-        return Sample(key, {"key": key, "image": {"bytes": data, "path": path.name}})
+        key, file_name = storable(key), storable(path.name)
+        return Sample(key, {"key": key, "image": {"bytes": data, "path": file_name}})
     stem = path.stem.replace("%", "%25").replace(".", "%2E")
     return Sample(str(path.with_name(stem)), {path.suffix[1:].lower(): data})
 
