@@ -175,9 +175,26 @@ def writing(file: BinaryIO, kind: Kind, schema: Any = None) -> Iterator[Writer]:
     """
     try:
         with _TarShard(file) if kind == "tar" else _ParquetShard(file, schema) as shard:
-            yield shard
+            yield _Careful(shard)
     except ModuleNotFoundError as error:
         raise StfError(f"shards need {error.name}: pip install 'stfcodec[data]'") from error
+
+
+@dataclass
+class _Careful:
+    """A shard whose library may refuse a sample, for its name or its types."""
+
+    shard: Writer
+
+    def write(self, sample: Sample) -> None:
+        """Raises ShardError, OSError."""
+        try:
+            self.shard.write(sample)
+        except (OSError, StfError, ImportError):
+            raise
+        except Exception as error:
+            reason = one_line(error)
+            raise ShardError(f"a shard cannot hold the sample {sample.key!r}: {reason}") from error
 
 
 class _Tail:

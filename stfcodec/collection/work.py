@@ -13,7 +13,8 @@ from typing import BinaryIO, cast
 from stfcodec import files, shards, storage
 from stfcodec.batch import AnyJob, Existing, Naming, OpenTask, Result, Task, explain, run
 from stfcodec.collection.chunks import Chunk
-from stfcodec.errors import StfError
+from stfcodec.collection.hashes import HashSet
+from stfcodec.errors import UsageError
 from stfcodec.shards import Sample
 from stfcodec.storage import Location, joined
 
@@ -56,6 +57,22 @@ class _ToWrite(Part):
         self.pending.coded[self.field_name] = data
 
 
+@dataclass(frozen=True)
+class _Taken:
+    """The output of a picture whose name another one of its shard has."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    def check_output(self, overwrite: bool) -> None:
+        raise UsageError(f"{self} is the output of another picture of the shard; rename one")
+
+    def write_bytes(self, data: bytes, overwrite: bool) -> None:
+        self.check_output(overwrite)
+
+
 @dataclass
 class _Pending:
     """A sample of which some files are still to be coded."""
@@ -83,7 +100,7 @@ class Way:
 
     def is_left_over(self, output: Path | Location) -> bool:
         """Whether a file was written by a run or a worker that was killed."""
-        written = storage.modified(output)
+        written = storage.modified(output, self.preserve)
         return written is not None and self.began is not None and written >= self.began
 
 
@@ -105,7 +122,7 @@ def _code(chunk: Chunk, task: Task, way: Way, tidy: set[Path]) -> list[Result]:
             found = run(_unpacked(chunk, way), task, way.existing, tidy=tidy)
             return [_strip(result) for result in found]
         return list(run(_jobs(chunk, way), task, way.existing, way.preserve, tidy))
-    except StfError as error:
+    except Exception as error:  # of a library, or a bug: the other chunks are coded
         source = chunk.units[0].source if len(chunk.units) == 1 else chunk.output
         return [Result(AnyJob(source, chunk.output), failure=explain(error))]
 
@@ -127,11 +144,17 @@ def _output(chunk: Chunk, way: Way, name: str) -> Path | Location:
 def _unpacked(chunk: Chunk, way: Way) -> Iterator[AnyJob]:
     """A job for each picture in a shard, whose output is a file."""
     shard = chunk.units[0].source
+    outputs = HashSet()
     with shards.reading(shard) as reader:
         for sample in reader.samples:
             for name_in_sample, name in sample.files(way.naming.suffixes).items():
                 source = _Read(str(shard), name, sample.data(name_in_sample))
-                yield AnyJob(source, _output(chunk, way, shards.name_of_file(name)))
+                name = shards.name_of_file(name)
+                output = joined(chunk.output, way.output_of(name))
+                if outputs.add(str(output)):
+                    yield AnyJob(source, _output(chunk, way, name))
+                else:
+                    yield AnyJob(source, _Taken(str(output)))
 
 
 def _into_shard(chunk: Chunk, task: Task, way: Way) -> list[Result]:
