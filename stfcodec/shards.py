@@ -7,7 +7,8 @@ replaced; the others stay as they are. webdataset and pyarrow are imported where
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -28,6 +29,9 @@ Readers of data sets pass over names that begin so."""
 _PICTURE_COLUMNS = frozenset({"image", "img", "picture"})
 """Names of columns of bare bytes that are taken for pictures, besides names of formats."""
 
+_KEYS = ("__key__", "key", "id")
+"""Columns that name a row, the first of them that is there."""
+
 _ROWS = 16
 """Rows of a Parquet file that are in memory at a time, at least."""
 
@@ -43,11 +47,13 @@ class ShardError(StfError):
 class Sample:
     """One sample of a shard.
 
-    key: its name within the shard. fields: bytes by suffix (tar) or values by column (Parquet).
+    key: its name within the shard. fields: bytes by suffix (tar), or values by column (Parquet) of
+    those columns that may hold files or keys. row: the whole row, as pyarrow has it.
     """
 
     key: str
     fields: dict[str, Any]
+    row: Any = None
 
     def files(self, suffixes: frozenset[str]) -> dict[str, str]:
         """The fields that hold files with one of the suffixes, each with the name of the file."""
@@ -64,26 +70,37 @@ class Sample:
         value = self.fields[field]
         return bytes(value["bytes"] if isinstance(value, dict) else value)
 
-    def with_file(self, field: str, data: bytes, suffix: str) -> Sample:
-        """The sample with another file in place of one of `files`. suffix: such as ".stf"."""
+    def with_file(self, field: str, data: bytes, rename: Rename) -> Sample:
+        """The sample with another file in place of one of `files`."""
         value, name = self.fields[field], field
         new: Any = data
         if isinstance(value, dict):
-            path = value.get("path") or self.key
-            new = {**value, "bytes": data, "path": str(PurePosixPath(path).with_suffix(suffix))}
-        elif field not in _PICTURE_COLUMNS:
-            name = f"{field}".rpartition(".")[0] + suffix if "." in field else suffix[1:]
+            old = _file_name(self.key, field, value)
+            assert old is not None
+            new = {**value, "bytes": data, "path": rename(old)}
+        elif self.row is None:  # columns are renamed as a whole
+            name = renamed(field, rename)
         fields = {
             name if k == field else k: new if k == field else v for k, v in self.fields.items()
         }
         return replace(self, fields=fields)
 
 
+Rename = Callable[[str], str]
+"""Gives the name of the output of a file, by the file's own."""
+
+
+def renamed(field: str, rename: Rename) -> str:
+    """What a field or a column of bare bytes is called once other files are in it."""
+    return field if field in _PICTURE_COLUMNS else rename(f"key.{field}").removeprefix("key.")
+
+
 def _file_name(key: str, field: str, value: Any) -> str | None:
     """What the file in a field is called; None where it holds no file."""
     if isinstance(value, dict):
-        has_file = isinstance(value.get("bytes"), bytes)
-        return (value.get("path") or key) if has_file else None
+        names = (str(value.get("path") or ""), key, field)
+        name = next((name for name in names if PurePosixPath(name).name), "file")
+        return name if isinstance(value.get("bytes"), bytes) else None
     return f"{key}.{field}" if isinstance(value, bytes) else None
 
 
@@ -107,6 +124,8 @@ def name_of_file(name: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
         raise ShardError(f"{name!r} is a name that leads out of the folder")
+    if "\0" in name or not path.name:
+        raise ShardError(f"{name!r} is no name of a file")
     return str(path.with_name(path.name.replace("%2E", ".").replace("%25", "%")))
 
 
@@ -123,6 +142,21 @@ class Reader:
     samples: Iterator[Sample]
     schema: Any = None
     """Of a Parquet file, as pyarrow gives it."""
+
+    def renamed(self, suffixes: frozenset[str], rename: Rename) -> dict[str, str]:
+        """New names of columns that hold files with one of the suffixes, by the old ones.
+
+        Raises ShardError where two columns would get one.
+        """
+        names = {field.name: field.name for field in self.schema or ()}
+        for field in self.schema or ():
+            suffix = PurePosixPath(f"key.{field.name}").suffix.lower()
+            if suffix in suffixes and _is_bytes(field.type):
+                names[field.name] = renamed(field.name, rename)
+        twice = [name for name, count in Counter(names.values()).items() if count > 1]
+        if twice:
+            raise ShardError(f"two columns would become {twice[0]}: --keep-suffix keeps them apart")
+        return names
 
 
 @contextmanager
@@ -164,17 +198,27 @@ def _explained(place: Path | Location) -> Iterator[None]:
     except StfError as error:
         raise ShardError(f"{place}: {error}") from error
     except Exception as error:
-        raise ShardError(f"{place}: the shard is damaged: {one_line(error)}") from error
+        reason = one_line(error).partition(" @ ")[0]  # webdataset adds what it read
+        raise ShardError(f"{place}: the shard is damaged: {reason}") from error
 
 
 @contextmanager
-def writing(file: BinaryIO, kind: Kind, schema: Any = None) -> Iterator[Writer]:
+def writing(
+    file: BinaryIO, kind: Kind, schema: Any = None, columns: dict[str, str] | None = None
+) -> Iterator[Writer]:
     """A new shard in a file that is open for writing; it is whole once the context is left.
 
-    schema: of the Parquet file that samples come from, for what they keep of it.
+    schema: of the Parquet file that samples come from, whose columns they keep. columns: new names
+    of some, by the old ones.
     """
     try:
-        with _TarShard(file) if kind == "tar" else _ParquetShard(file, schema) as shard:
+        with (
+            _TarShard(file)
+            if kind == "tar"
+            else _ParquetShard(file)
+            if schema is None
+            else _ConvertedParquet(file, schema, columns or {})
+        ) as shard:
             yield _Careful(shard)
     except ModuleNotFoundError as error:
         raise StfError(f"shards need {error.name}: pip install 'stfcodec[data]'") from error
@@ -228,10 +272,12 @@ def _read_tar(file: BinaryIO) -> Iterator[Sample]:
 
 
 class _TarShard:
+    """Equal samples make equal shards: no time is in them."""
+
     def __init__(self, file: BinaryIO) -> None:
         from webdataset import TarWriter
 
-        self._tar = TarWriter(file, encoder=False, mtime=0)  # equal samples make equal shards
+        self._tar = TarWriter(file, encoder=False, keep_meta=True, mtime=0)
 
     def __enter__(self) -> _TarShard:
         return self
@@ -246,19 +292,38 @@ class _TarShard:
 def _read_parquet(table: Any) -> Iterator[Sample]:
     number = 0
     for rows in table.iter_batches(batch_size=_ROWS):
-        for fields in rows.to_pylist():
-            key = next((fields[name] for name in ("__key__", "key", "id") if name in fields), None)
-            yield Sample(str(number) if key is None else str(key), fields)
+        columns = [place for place, field in enumerate(rows.schema) if _is_read(field)]
+        for place, fields in enumerate(rows.select(columns).to_pylist()):
+            key = next((fields[name] for name in _KEYS if name in fields), None)
+            yield Sample(str(number) if key is None else str(key), fields, rows.slice(place, 1))
             number += 1
 
 
-class _ParquetShard:
-    """Rows are written in groups. Columns that the schema lacks have the types of the first."""
+def _is_read(field: Any) -> bool:
+    return field.name in _KEYS or _may_hold_files(field.type)
 
-    def __init__(self, file: BinaryIO, schema: Any) -> None:
+
+def _may_hold_files(kind: Any) -> bool:
+    """Whether a type of pyarrow is that of bytes, or a struct that has bytes."""
+    import pyarrow.types as types
+
+    if types.is_struct(kind):
+        return any(field.name == "bytes" and _is_bytes(field.type) for field in kind)
+    return _is_bytes(kind)
+
+
+def _is_bytes(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+
+class _ParquetShard:
+    """Rows are written in groups, with the columns of the first."""
+
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._schema = schema
-        self._rows: list[dict[str, Any]] = []
+        self._samples: list[Sample] = []
         self._writer: Any = None
 
     def __enter__(self) -> _ParquetShard:
@@ -271,21 +336,42 @@ class _ParquetShard:
             self._writer.close()
 
     def write(self, sample: Sample) -> None:
-        self._rows.append(sample.fields)
-        if len(self._rows) == _ROWS:
+        self._samples.append(sample)
+        if len(self._samples) == _ROWS:
             self._flush()
 
     def _flush(self) -> None:
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
+        table = self._table(self._samples)
         if self._writer is None:
-            schema = self._schema or pa.schema([])
-            if self._rows:
-                found = pa.Table.from_pylist(self._rows).schema
-                kept = [schema.field(f.name) if f.name in schema.names else f for f in found]
-                schema = pa.schema(kept, schema.metadata)
-            self._writer = pq.ParquetWriter(self._file, schema)
-        if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, self._writer.schema))
-        self._rows = []
+            self._writer = pq.ParquetWriter(self._file, table.schema)
+        if self._samples:
+            self._writer.write_table(table)
+        self._samples = []
+
+    def _table(self, samples: list[Sample]) -> Any:
+        import pyarrow as pa
+
+        schema = self._writer.schema if self._writer is not None else None
+        return pa.Table.from_pylist([sample.fields for sample in samples], schema)
+
+
+class _ConvertedParquet(_ParquetShard):
+    """Rows of another file. Columns in which no files can be are as they were there."""
+
+    def __init__(self, file: BinaryIO, schema: Any, columns: dict[str, str]) -> None:
+        super().__init__(file)
+        self._source = schema
+        self._columns = columns
+
+    def _table(self, samples: list[Sample]) -> Any:
+        import pyarrow as pa
+
+        rows = pa.Table.from_batches([sample.row for sample in samples], self._source)
+        for place, field in enumerate(self._source):
+            name = self._columns.get(field.name, field.name)
+            if _may_hold_files(field.type):
+                values = [sample.fields[field.name] for sample in samples]
+                rows = rows.set_column(place, field.with_name(name), pa.array(values, field.type))
+        return rows

@@ -49,9 +49,13 @@ class _ToWrite(Part):
 
     pending: _Pending = field(repr=False, default_factory=lambda: _Pending())
     field_name: str = ""
+    is_taken: bool = False
+    """Another file of the sample has the name."""
 
     def check_output(self, overwrite: bool) -> None:
         """A new shard has nothing that could be replaced."""
+        if self.is_taken:
+            raise _taken(self)
 
     def write_bytes(self, data: bytes, overwrite: bool) -> None:
         self.pending.coded[self.field_name] = data
@@ -67,10 +71,15 @@ class _Taken:
         return self.name
 
     def check_output(self, overwrite: bool) -> None:
-        raise UsageError(f"{self} is the output of another picture of the shard; rename one")
+        raise _taken(self)
 
     def write_bytes(self, data: bytes, overwrite: bool) -> None:
         self.check_output(overwrite)
+
+
+def _taken(output: object) -> UsageError:
+    advice = "--keep-suffix keeps them apart, if they differ in that"
+    return UsageError(f"{output} is the output of another picture of the shard; {advice}")
 
 
 @dataclass
@@ -215,24 +224,29 @@ def _convert(
             found = sample.files(way.naming.suffixes)
             pending = _Pending(sample, len(found))
             queue.append(pending)
+            taken = sample.fields.keys() - found.keys() if sample.row is None else set()
             for name_in_sample, name in found.items():
                 read = _Read(source, name, sample.data(name_in_sample))
-                target = _ToWrite(output, way.output_of(name), pending, name_in_sample)
-                yield AnyJob(read, target)
+                new = shards.renamed(name_in_sample, way.output_of)
+                is_taken = sample.row is None and new in taken
+                taken.add(new)
+                coded = way.output_of(name)
+                yield AnyJob(read, _ToWrite(output, coded, pending, name_in_sample, is_taken))
 
     results = []
-    with shards.writing(file, kind, reader.schema) as shard:
+    columns = reader.renamed(way.naming.suffixes, way.output_of)
+    with shards.writing(file, kind, reader.schema, columns) as shard:
         for result in run(jobs(), task):
             pending = cast("_ToWrite", result.job.output).pending
             pending.waiting -= 1
             pending.has_failed |= result.failure is not None
             results.append(_strip(result))
-            _write_complete(queue, shard, way.naming.output_suffix)
-        _write_complete(queue, shard, way.naming.output_suffix)
+            _write_complete(queue, shard, way)
+        _write_complete(queue, shard, way)
     return results
 
 
-def _write_complete(queue: deque[_Pending], shard: shards.Writer, suffix: str) -> None:
+def _write_complete(queue: deque[_Pending], shard: shards.Writer, way: Way) -> None:
     """Write the samples at the head of the queue that wait for nothing."""
     while queue and not queue[0].waiting:
         pending = queue.popleft()
@@ -240,7 +254,7 @@ def _write_complete(queue: deque[_Pending], shard: shards.Writer, suffix: str) -
         if pending.has_failed or sample is None:
             continue
         for name, data in pending.coded.items():
-            sample = sample.with_file(name, data, suffix)
+            sample = sample.with_file(name, data, way.output_of)
         shard.write(sample)
 
 
