@@ -234,7 +234,7 @@ def _convert(
                 yield AnyJob(read, _ToWrite(output, coded, pending, name_in_sample, is_taken))
 
     results = []
-    columns = reader.renamed(way.naming.suffixes, way.output_of)
+    columns = reader.new_columns(way.naming.suffixes, way.output_of)
     with shards.writing(file, kind, reader.schema, columns) as shard:
         for result in run(jobs(), task):
             pending = cast("_ToWrite", result.job.output).pending
