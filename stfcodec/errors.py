@@ -2,7 +2,7 @@
 
 The library raises them with a one-line message that says what is wrong and what to do. The command
 line prints that line and exits. Any other exception is a bug. `one_line` and `printable` keep a
-message on its line.
+message on its line, and `storable` makes names fit for files of text.
 """
 
 from __future__ import annotations
@@ -45,6 +45,11 @@ class WeightsError(StfError):
 def one_line(error: BaseException) -> str:
     """What another library's error says, on one line of at most 160 characters."""
     return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def storable(name: str) -> str:
+    """A name as text that UTF-8 holds: bytes of a file's name that are no UTF-8 are escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def printable(text: str) -> str:

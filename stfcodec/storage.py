@@ -20,7 +20,7 @@ from urllib.request import url2pathname
 from stfcodec import files
 from stfcodec.errors import StfError, StorageError, UsageError, one_line
 
-_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://|[a-zA-Z0-9]+::")  # no drive letter of Windows
+_URL = re.compile(r"([a-zA-Z0-9]+::)*[a-zA-Z][a-zA-Z0-9+.-]+://")  # no drive letter of Windows
 _PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
 
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oci", "oss", "memory"})
@@ -92,17 +92,19 @@ def create(place: Path | Location, data: bytes) -> bool:
     return True
 
 
-def modified(place: Path | Location) -> float | None:
+def modified(place: Path | Location, time_is_set: bool = False) -> float | None:
     """When a file was written, in seconds; None if there is none, or nobody can tell.
 
-    The time of a local file is that of its last change of any kind, which no program can set.
+    Two times of a local file tell that it was written before: that of its content, and that of its
+    last change of any kind, which no program can set. time_is_set: one has set the former.
     """
     if isinstance(place, Location):
         return place.modified()
     try:
-        return place.stat().st_ctime
+        status = place.stat()
     except OSError:
         return None
+    return status.st_ctime if time_is_set else min(status.st_ctime, status.st_mtime)
 
 
 def read_bytes(place: Path | Location, limit: int) -> bytes:
@@ -150,8 +152,10 @@ class Location:
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
-        return PurePosixPath(self.below or urlsplit(self.base).path).name
+        """The last part of its path. Only on the web have a question mark and # a meaning."""
+        first = next((part for part in self.base.split("::") if "://" in part), self.base)
+        path = urlsplit(first).path if self.is_on_the_web else first.partition("://")[2]
+        return PurePosixPath(self.below or path).name
 
     @property
     def suffix(self) -> str:

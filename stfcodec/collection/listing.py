@@ -11,7 +11,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 
 from stfcodec.batch import AnyJob, Naming, Result, explain, listing
-from stfcodec.errors import StfError, UsageError
+from stfcodec.errors import StfError, UsageError, storable
 from stfcodec.shards import RECORDS, SUFFIXES, Kind
 from stfcodec.storage import Location, joined, place
 
@@ -45,7 +45,8 @@ class Unit:
 
 def identity(source: Path | Location) -> str:
     """What a manifest calls a file: an absolute path, or a URL."""
-    return os.path.abspath(source) if isinstance(source, Path) else str(source)  # noqa: PTH100
+    name = os.path.abspath(source) if isinstance(source, Path) else str(source)  # noqa: PTH100
+    return storable(name)
 
 
 @dataclass
@@ -133,7 +134,7 @@ class Collection:
             return False
         if isinstance(found, Path) and isinstance(self.output, Path):
             return found.resolve().is_relative_to(self.output.resolve())
-        return str(found).startswith(f"{self.output}/")
+        return str(found).startswith(f"{str(self.output).rstrip('/')}/")
 
     def _leave_out(self, name: str) -> None:
         kind = "hidden" if name.startswith(".") else PurePosixPath(name).suffix.lower()
@@ -143,17 +144,17 @@ class Collection:
 def without_clashes(
     units: Iterator[Unit | Result], collection: Collection, seen: HashSet
 ) -> Iterator[Unit | Result]:
-    """Refuse whatever would get the output of something before it. seen: outputs so far."""
+    """Refuse whatever would get the output of something else. seen: outputs of others; it grows."""
     for unit in units:
         if isinstance(unit, Result):
             yield unit
             continue
         name = collection.output_of(unit)
-        if seen.add(name):
+        if seen.add(storable(name)):
             yield unit
             continue
         output = joined(collection.output, name)
         can_keep = unit.kind is None and not collection.naming.keep_suffix
         advice = "--keep-suffix keeps them apart" if can_keep else "rename it or give another -o"
-        text = f"would become {output}, as would another file of this run; {advice}"
+        text = f"would become {output}, as another file does; {advice}"
         yield Result(AnyJob(unit.source, output), failure=explain(UsageError(text)))

@@ -79,12 +79,20 @@ def _read(place: Path | Location) -> dict[str, Any]:
 
 def _is_over(other: dict[str, Any]) -> bool:
     """Whether the run that wrote a lock has ended without removing it."""
-    if other.get("host") == platform.node() and isinstance(other.get("pid"), int):
-        try:
-            os.kill(other["pid"], 0)
-        except ProcessLookupError:
-            return True
-        except OSError:
-            return False
+    if other.get("host") == platform.node() and not _may_run(other.get("pid")):
+        return True
     seen = other.get("seen")
     return not isinstance(seen, int | float) or time.time() - seen > _GONE_AFTER_S
+
+
+def _may_run(pid: object) -> bool:
+    """Whether there may be a process of that number on this machine."""
+    if os.name != "posix" or not isinstance(pid, int):
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is another user's
+        pass
+    return True

@@ -21,10 +21,10 @@ import numpy as np
 from stfcodec import storage
 from stfcodec.batch import Result, model_name
 from stfcodec.collection.hashes import hash64
-from stfcodec.errors import StfError, one_line
+from stfcodec.errors import StfError, one_line, storable
 from stfcodec.storage import Location, joined
 
-_PART = re.compile(r"part-.*\.parquet")
+_PART = re.compile(r"part-(\d{6,})-.*\.parquet")
 _SHARD = re.compile(r"shard-(\d{6,})\.(?:tar|parquet)")
 
 _EVERY_S, _SHARE, _ROWS = 5.0, 0.02, 100_000
@@ -63,7 +63,7 @@ def row(source: str, result: Result, folder: Path | Location) -> dict[str, Any]:
     info, failure = result.info, result.failure
     found: dict[str, Any] = dict.fromkeys(_FIELDS)
     output = result.job.output_name.removeprefix(str(folder).rstrip("/") + "/")
-    found |= {"source": source, "output": output}
+    found |= {"source": source, "output": storable(output)}
     found["key"] = getattr(result.job.source, "key", None)
     if failure is not None:
         return found | {"error": failure.message, "exit_code": failure.exit_code}
@@ -102,11 +102,14 @@ class Writer:
     """Writes parts as the run goes."""
 
     def __init__(self, folder: Path | Location) -> None:
+        """folder: of the manifest. The parts have names behind those of the parts there."""
         self._folder = folder
+        before = [_PART.fullmatch(part.name) for part in parts(folder)[-1:]]
+        number = 1 + max((int(match[1]) for match in before if match), default=0)
         pa = _import()
         self._schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in _FIELDS.items()])
-        now = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        self._run = f"{now}-{secrets.token_hex(4)}"
+        now = time.strftime("%Y%m%dT%H%M%S", time.gmtime())  # for people
+        self._run = f"{number:06d}-{now}-{secrets.token_hex(4)}"
         self._number = 0
         self._rows: list[dict[str, Any]] = []
         self._began = self._written = time.monotonic()
@@ -137,11 +140,13 @@ class Writer:
 class Record:
     """What earlier runs recorded.
 
-    done, failed: sorted hashes of sources. shards: numbers of the shards that files went to.
+    done, failed: sorted hashes of sources. outputs: of outputs of those that are done. shards:
+    numbers of the shards that files went to.
     """
 
     done: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
     failed: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
+    outputs: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
     shards: set[int] = field(default_factory=set)
 
 
@@ -191,19 +196,22 @@ def _names(folder: Location) -> list[str]:
 
 def read(folder: Path | Location) -> Record:
     """What the manifest says. Raises StfError where it is damaged or cannot be read."""
-    hashes, numbers, failures, record = [], [], [], Record()
+    hashes, numbers, failures, outputs, record = [], [], [], [], Record()
     for number, part in enumerate(parts(folder)):
         table = _table(part, ["source", "output", "error"])
-        sources = [hash64(source) for source in table["source"].to_pylist()]
-        hashes.append(np.array(sources, np.uint64))
-        numbers.append(np.full(len(sources), number, np.int32))
+        hashes.append(np.array([hash64(name) for name in table["source"].to_pylist()], np.uint64))
+        numbers.append(np.full(len(table), number, np.int32))
         failures.append(np.array(table["error"].is_valid()))
-        outputs = set(table["output"].unique().to_pylist())
-        matches = (_SHARD.fullmatch(output.rpartition("/")[2]) for output in outputs)
+        names = table["output"].to_pylist()
+        outputs.append(np.array([hash64(name) for name in names], np.uint64))
+        matches = (_SHARD.fullmatch(name.partition("/")[0]) for name in names)
         record.shards |= {int(match[1]) for match in matches if match}
     if hashes:
-        found = _last(np.concatenate(hashes), np.concatenate(numbers), np.concatenate(failures))
-        record.done, record.failed = found
+        sources = np.concatenate(hashes)
+        record.done, record.failed = _last(
+            sources, np.concatenate(numbers), np.concatenate(failures)
+        )
+        record.outputs = np.unique(np.concatenate(outputs)[np.isin(sources, record.done)])
     return record
 
 

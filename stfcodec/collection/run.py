@@ -98,7 +98,7 @@ def _record(
                 f"{folder} is the record of an earlier run: --resume goes on with that, "
                 f"--force begins anew"
             )
-        for part in parts:
+        for part in parts:  # before it begins: what is left of them is of the earlier settings
             storage.remove(part)
         manifest.begin(folder, settings, anew=True)
         return manifest.Record()
@@ -148,19 +148,28 @@ class _Lead:
         self.open = 0
         """Chunks that were taken and are not settled."""
         self._done = HashSet(record.done)
+        self._outputs = record.outputs
         self._failed = HashSet(None if resumption.retries else record.failed)
 
     def units(self) -> Iterator[Unit]:
         """What is to be coded."""
-        outputs = HashSet()
-        listed = self.collection.units()
-        for unit in without_clashes(listed, self.collection, outputs):
-            self.collection.found += 1
-            name = _identity(unit)
-            if name in self._failed:
+        outputs = HashSet(self._outputs)
+        for unit in without_clashes(self._left(), self.collection, outputs):
+            if _identity(unit) in self._failed:
                 self.collection.failed_before += 1
             elif isinstance(unit, Result):
                 self.refused.append(unit)
+            else:
+                yield unit
+
+    def _left(self) -> Iterator[Unit | Result]:
+        """What is not done yet, each once however often it is named."""
+        sources = HashSet()
+        for unit in self.collection.units():
+            self.collection.found += 1
+            name = _identity(unit)
+            if not sources.add(name):
+                self.collection.warn(name, "it is named twice, and taken once")
             elif name not in self._done:
                 yield unit
 

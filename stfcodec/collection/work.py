@@ -13,7 +13,8 @@ from typing import BinaryIO, cast
 from stfcodec import files, shards, storage
 from stfcodec.batch import AnyJob, Existing, Naming, OpenTask, Result, Task, explain, run
 from stfcodec.collection.chunks import Chunk
-from stfcodec.errors import StfError
+from stfcodec.collection.hashes import HashSet
+from stfcodec.errors import UsageError
 from stfcodec.shards import Sample
 from stfcodec.storage import Location, joined
 
@@ -48,12 +49,37 @@ class _ToWrite(Part):
 
     pending: _Pending = field(repr=False, default_factory=lambda: _Pending())
     field_name: str = ""
+    is_taken: bool = False
+    """Another file of the sample has the name."""
 
     def check_output(self, overwrite: bool) -> None:
         """A new shard has nothing that could be replaced."""
+        if self.is_taken:
+            raise _taken(self)
 
     def write_bytes(self, data: bytes, overwrite: bool) -> None:
         self.pending.coded[self.field_name] = data
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """The output of a picture whose name another one of its shard has."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    def check_output(self, overwrite: bool) -> None:
+        raise _taken(self)
+
+    def write_bytes(self, data: bytes, overwrite: bool) -> None:
+        self.check_output(overwrite)
+
+
+def _taken(output: object) -> UsageError:
+    advice = "--keep-suffix keeps them apart, if they differ in that"
+    return UsageError(f"{output} is the output of another picture of the shard; {advice}")
 
 
 @dataclass
@@ -83,7 +109,7 @@ class Way:
 
     def is_left_over(self, output: Path | Location) -> bool:
         """Whether a file was written by a run or a worker that was killed."""
-        written = storage.modified(output)
+        written = storage.modified(output, self.preserve)
         return written is not None and self.began is not None and written >= self.began
 
 
@@ -105,7 +131,7 @@ def _code(chunk: Chunk, task: Task, way: Way, tidy: set[Path]) -> list[Result]:
             found = run(_unpacked(chunk, way), task, way.existing, tidy=tidy)
             return [_strip(result) for result in found]
         return list(run(_jobs(chunk, way), task, way.existing, way.preserve, tidy))
-    except StfError as error:
+    except Exception as error:  # of a library, or a bug: the other chunks are coded
         source = chunk.units[0].source if len(chunk.units) == 1 else chunk.output
         return [Result(AnyJob(source, chunk.output), failure=explain(error))]
 
@@ -127,11 +153,17 @@ def _output(chunk: Chunk, way: Way, name: str) -> Path | Location:
 def _unpacked(chunk: Chunk, way: Way) -> Iterator[AnyJob]:
     """A job for each picture in a shard, whose output is a file."""
     shard = chunk.units[0].source
+    outputs = HashSet()
     with shards.reading(shard) as reader:
         for sample in reader.samples:
             for name_in_sample, name in sample.files(way.naming.suffixes).items():
                 source = _Read(str(shard), name, sample.data(name_in_sample))
-                yield AnyJob(source, _output(chunk, way, shards.name_of_file(name)))
+                name = shards.name_of_file(name)
+                output = joined(chunk.output, way.output_of(name))
+                if outputs.add(str(output)):
+                    yield AnyJob(source, _output(chunk, way, name))
+                else:
+                    yield AnyJob(source, _Taken(str(output)))
 
 
 def _into_shard(chunk: Chunk, task: Task, way: Way) -> list[Result]:
@@ -192,24 +224,29 @@ def _convert(
             found = sample.files(way.naming.suffixes)
             pending = _Pending(sample, len(found))
             queue.append(pending)
+            taken = sample.fields.keys() - found.keys() if sample.row is None else set()
             for name_in_sample, name in found.items():
                 read = _Read(source, name, sample.data(name_in_sample))
-                target = _ToWrite(output, way.output_of(name), pending, name_in_sample)
-                yield AnyJob(read, target)
+                new = shards.renamed(name_in_sample, way.output_of)
+                is_taken = sample.row is None and new in taken
+                taken.add(new)
+                coded = way.output_of(name)
+                yield AnyJob(read, _ToWrite(output, coded, pending, name_in_sample, is_taken))
 
     results = []
-    with shards.writing(file, kind, reader.schema) as shard:
+    columns = reader.new_columns(way.naming.suffixes, way.output_of)
+    with shards.writing(file, kind, reader.schema, columns) as shard:
         for result in run(jobs(), task):
             pending = cast("_ToWrite", result.job.output).pending
             pending.waiting -= 1
             pending.has_failed |= result.failure is not None
             results.append(_strip(result))
-            _write_complete(queue, shard, way.naming.output_suffix)
-        _write_complete(queue, shard, way.naming.output_suffix)
+            _write_complete(queue, shard, way)
+        _write_complete(queue, shard, way)
     return results
 
 
-def _write_complete(queue: deque[_Pending], shard: shards.Writer, suffix: str) -> None:
+def _write_complete(queue: deque[_Pending], shard: shards.Writer, way: Way) -> None:
     """Write the samples at the head of the queue that wait for nothing."""
     while queue and not queue[0].waiting:
         pending = queue.popleft()
@@ -217,7 +254,7 @@ def _write_complete(queue: deque[_Pending], shard: shards.Writer, suffix: str) -
         if pending.has_failed or sample is None:
             continue
         for name, data in pending.coded.items():
-            sample = sample.with_file(name, data, suffix)
+            sample = sample.with_file(name, data, way.output_of)
         shard.write(sample)
 
 
