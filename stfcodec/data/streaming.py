@@ -127,13 +127,15 @@ class StfShards(IterableDataset[Any]):
         order = list(self.shards)
         if self.shuffle:
             random.Random(f"{self.seed} {epoch}").shuffle(order)
-        drawn = random.Random(f"{self.seed} {epoch} {part}")
+        drawn, crops_drawn = (
+            random.Random(f"{self.seed} {epoch} {part} {of}") for of in ("order", "crops")
+        )
         skips = _Skips(self._on_error == "skip", self._skipped[number % _COUNTERS])
         try:
             samples = self._read(order, part, parts, skips)
             for shard, sample in _shuffled(samples, self.shuffle, drawn):
                 try:
-                    item = self._decoded(sample, f"{shard}: {sample.key}", drawn)
+                    item = self._decoded(sample, f"{shard}: {sample.key}", crops_drawn)
                 except StfError as error:
                     skips.note(error)
                 else:
