@@ -212,9 +212,9 @@ def decode_picture(
         raise UsageError(f"depth {depth!r}: choose 8 or 16")
     if background is not None:
         imageio.parse_colour(background)  # refused before the work of decoding
-    stream = container.read(_bytes(data, limits), limits)
+    stream = read_stream(data, limits)
     view.spans(stream.header.width, stream.header.height)  # refused before weights are loaded
-    picture = _decoding_codec(stream, device, weights).decode(stream, view, depth)
+    picture = decoding_codec(stream, device, weights).decode(stream, view, depth)
     if view != WHOLE:
         picture = imageio.with_true_size(picture)
     picture = imageio.with_fitted_profile(picture)
@@ -233,8 +233,8 @@ def verify_stream(
 
     Arguments and errors are those of `decode`.
     """
-    stream = container.read(_bytes(data, limits), limits)
-    _decoding_codec(stream, "cpu", weights).verify(stream)
+    stream = read_stream(data, limits)
+    decoding_codec(stream, "cpu", weights).verify(stream)
 
 
 def bit_allocation(
@@ -250,7 +250,7 @@ def bit_allocation(
     """
     content = _bytes(data, limits)
     stream = container.read(content, limits)
-    codec = _decoding_codec(stream, device, weights)
+    codec = decoding_codec(stream, device, weights)
     return BitAllocation(*codec.bits_per_position(stream), container.inspect(content))
 
 
@@ -303,8 +303,13 @@ def list_models() -> list[ModelInfo]:
     return list(registry.MODELS)
 
 
-def _decoding_codec(stream: Stream, device: str, weights: str | Path | None) -> Codec:
-    """The codec that a stream needs. Raises StreamError, UsageError, WeightsError."""
+def read_stream(data: StreamSource, limits: Limits = DEFAULT_LIMITS) -> Stream:
+    """What a stream holds, its latents still coded. Raises StreamError, UsageError, StfError."""
+    return container.read(_bytes(data, limits), limits)
+
+
+def decoding_codec(stream: Stream, device: str, weights: str | Path | None) -> Codec:
+    """The codec that a stream needs, loaded once. Raises StreamError, UsageError, WeightsError."""
     header, path = stream.header, _path(weights)
     needed = None if path else header.fingerprint
     model = registry.by_id(header.model_id)

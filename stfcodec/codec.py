@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -51,35 +52,43 @@ class Codec:
         y = tiling.run([first._replace(run=run), *others], pixels.permute(2, 0, 1)[None], self.core)
         return y.float().cpu()
 
-    def _synthesis(self, y_hat: Tensor, header: Header, view: View, depth: int) -> Tensor:
-        """g_s: ŷ (1, M, h, w) -> the view's pixels (H, W, 3), uint8 or uint16, as `depth` says.
+    @host.plain_torch()
+    @torch.inference_mode()
+    def synthesis(
+        self, y_hat: Tensor, headers: Sequence[Header], view: View, depth: int, where: torch.device
+    ) -> Tensor:
+        """g_s: ŷ (B, M, h, w) -> the view's pixels (B, 3, H, W), uint8 or uint16, as `depth` says.
 
-        The channels of a grey picture are equal.
+        headers: of the B pictures, which have one size. where: the device of the result. The
+        channels of a grey picture are equal.
         """
         dtype = torch.uint8 if depth == 8 else torch.uint16
         peak = _peak(dtype)
+        quality = torch.tensor([header.quality for header in headers], device=self.device)
+        is_grey = [header.channels == 1 for header in headers]
+        grey = torch.tensor(is_grey, device=self.device)[:, None, None, None]
 
         def run(tile: Tensor) -> Tensor:
             x_hat = last.run(tile).clamp_(0, 1)
-            if header.channels == 1:
-                x_hat = x_hat.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-            return x_hat.mul(peak).round_().to(dtype).cpu()
+            if any(is_grey):
+                x_hat = torch.where(grey, x_hat.mean(1, keepdim=True), x_hat)
+            return x_hat.mul(peak).round_().to(dtype).to(where)
 
         if view.divisor == 1:
-            *others, last = self.model.synthesis_stages(header.quality)
+            *others, last = self.model.synthesis_stages(quality)
         else:
-            *others, last = self.model.scaled_synthesis_stages(header.quality, view.divisor)
+            *others, last = self.model.scaled_synthesis_stages(quality, view.divisor)
         stages = [*others, last._replace(run=run)]
         y_hat = y_hat.to(self.device, memory_format=torch.channels_last)
-        rows, cols = view.spans(header.width, header.height)
+        rows, cols = view.spans(headers[0].width, headers[0].height)
         pixels, *seen = tiling.run_part(stages, y_hat, self.core, rows, cols)
-        kept = (
+        kept_rows, kept_cols = (
             slice(inner.start - outer.start, inner.stop - outer.start)
             for inner, outer in zip(
                 map(view.decoded, (rows, cols)), map(view.decoded, seen), strict=True
             )
         )
-        return pixels[0].permute(1, 2, 0)[tuple(kept)]
+        return pixels[..., kept_rows, kept_cols]
 
     @host.plain_torch()
     def encode(self, picture: Picture, quality: float, effort: int = 0) -> Stream:
@@ -122,7 +131,7 @@ class Codec:
         """
         self._check_fingerprint(stream)
         _alpha(stream)
-        self._latents(stream)
+        self.latents(stream)
 
     @host.plain_torch()
     def bits_per_position(self, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
@@ -140,8 +149,13 @@ class Codec:
             needed, here = (releases.describe(self.info.name, f) for f in fingerprints)
             raise WeightsError(f"the stream needs weights {needed} of {self.info.name}, not {here}")
 
-    def _latents(self, stream: Stream) -> Tensor:
-        """ŷ (1, M, h, w) after the inverse gain. Raises StreamError."""
+    @host.plain_torch()
+    def latents(self, stream: Stream) -> Tensor:
+        """ŷ (1, M, h, w) after the inverse gain, on the CPU: what `synthesis` takes.
+
+        Raises StreamError if the stream is damaged, WeightsError if it was made with other weights.
+        """
+        self._check_fingerprint(stream)
         return self.model.decompress(*_coded_latents(stream))
 
     @host.plain_torch()
@@ -159,11 +173,10 @@ class Codec:
         if alpha is not None:
             alpha = imageio.reduced(alpha, view.divisor)[view.decoded(rows), view.decoded(cols)]
             alpha = np.ascontiguousarray(alpha)
-        with torch.inference_mode():
-            y_hat = self._latents(stream)
-            pixels = self._synthesis(y_hat, header, view, depth or header.bit_depth)
+        depth = depth or header.bit_depth
+        pixels = self.synthesis(self.latents(stream), [header], view, depth, torch.device("cpu"))
         return Picture(
-            pixels=np.ascontiguousarray(pixels.numpy()),
+            pixels=np.ascontiguousarray(pixels[0].permute(1, 2, 0).numpy()),
             gray=header.channels == 1,
             alpha=alpha,
             icc=stream.icc,

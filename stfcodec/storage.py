@@ -6,6 +6,7 @@ where a URL is opened, and find credentials and addresses as their own documenta
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -304,6 +305,10 @@ def _file_system(base: str) -> tuple[Any, str]:
     except ValueError as error:
         raise UsageError(f"{Location(base)}: {one_line(error)}") from error
     return found
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of the threads that drivers wait for
+    os.register_at_fork(after_in_child=_file_system.cache_clear)
 
 
 def _first_bytes(system: Any, path: str, count: int) -> bytes:

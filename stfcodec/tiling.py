@@ -24,7 +24,7 @@ CORE = 1024
 def run(stages: Iterable[Stage], x: Tensor, core: int) -> Tensor:
     """A whole transform.
 
-    x: (1, C, H, W), the input of the first stage; its sides span multiples of 64 pixels. core: a
+    x: (B, C, H, W), the input of the first stage; its sides span multiples of 64 pixels. core: a
     multiple of 64, in pixels.
     """
     for stage in stages:
@@ -69,7 +69,7 @@ def _run_stage(stage: Stage, x: Tensor, core: int) -> Tensor:
             tile = stage.run(x[:, :, _slice(seen_rows, stride_in), _slice(seen_cols, stride_in)])
             if out is None:
                 channels = tile.shape[1]
-                out = tile.new_empty(1, height // stride_out, width // stride_out, channels)
+                out = tile.new_empty(len(x), height // stride_out, width // stride_out, channels)
                 out = out.permute(0, 3, 1, 2)  # channels last in memory
             kept_rows = slice(rows.start - seen_rows.start, rows.stop - seen_rows.start)
             kept_cols = slice(cols.start - seen_cols.start, cols.stop - seen_cols.start)

@@ -178,13 +178,13 @@ def test_tiles_do_not_matter(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     whole = codec_for(INFO, 4.0, "cpu", path)
     tiled = dataclasses.replace(whole, core=64)
     seen: list[Tensor] = []
-    synthesis = Codec._synthesis
+    synthesis = Codec.synthesis
 
     def spy(codec: Codec, y_hat: Tensor, *arguments: Any) -> Tensor:
         seen.append(y_hat)
         return synthesis(codec, y_hat, *arguments)
 
-    monkeypatch.setattr(Codec, "_synthesis", spy)
+    monkeypatch.setattr(Codec, "synthesis", spy)
     stream = whole.encode(picture, 4.0)
     whole.decode(stream)
     tiled.decode(stream)

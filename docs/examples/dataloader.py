@@ -9,38 +9,16 @@ import argparse
 import time
 from pathlib import Path
 
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 import stfcodec
+from stfcodec.data import RandomCrop, StfDataset
 
 
-class StfFolder(Dataset[Tensor]):
-    """Random square crops of the pictures below a folder: uint8 (3, side, side)."""
-
-    def __init__(self, folder: str | Path, side: int) -> None:
-        self.side = side
-        self.paths = [
-            path for path in sorted(Path(folder).rglob("*.stf")) if self._shorter_side(path) >= side
-        ]
-
-    @staticmethod
-    def _shorter_side(path: Path) -> int:
-        info = stfcodec.info(path)  # reads the file and decodes nothing
-        return min(info.width, info.height)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Tensor:
-        picture = stfcodec.decode_picture(self.paths[index], depth=8)
-        pixels = torch.from_numpy(picture.pixels)  # (H, W, 3)
-        height, width, _ = pixels.shape
-        top = int(torch.randint(height - self.side + 1, ()))
-        left = int(torch.randint(width - self.side + 1, ()))
-        crop = pixels[top : top + self.side, left : left + self.side]
-        return crop.permute(2, 0, 1).contiguous()  # else a worker sends the whole picture
+def large_enough(folder: Path, side: int) -> list[Path]:
+    """The files of pictures that have a crop of this side. Decodes nothing."""
+    infos = {path: stfcodec.info(path) for path in sorted(folder.rglob("*.stf"))}
+    return [path for path, info in infos.items() if min(info.width, info.height) >= side]
 
 
 def main() -> None:
@@ -51,11 +29,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="crops in a batch")
     parser.add_argument("--side", type=int, default=256, help="pixels of a side of the crops")
     options = parser.parse_args()
-    pictures = StfFolder(options.folder, options.side)
-    if not len(pictures):
+    files = large_enough(options.folder, options.side)
+    if not files:
         parser.error(f"no .stf file of {options.side} pixels or more below {options.folder}")
     loader = DataLoader(
-        pictures,
+        StfDataset(files, view=RandomCrop(options.side)),
         batch_size=options.batch,
         shuffle=True,
         num_workers=options.workers,
