@@ -3,8 +3,8 @@
 python docs/examples/train_classifier.py SETS --photographs PHOTOGRAPHS
 
 SETS/stf and SETS/jpeg have one folder per class. With --photographs they are made first: squares of
-each photograph, turned by 0, 90, 180 or 270 degrees, which is what the classifier has to tell. Every
-fifth photograph is kept for the test. Without, the folders are taken as they are.
+each photograph, turned by 0, 90, 180 or 270 degrees, which is what the classifier has to tell.
+Every fifth photograph is kept for the test. Without, the folders are taken as they are.
 """
 
 from __future__ import annotations
