@@ -108,11 +108,11 @@ def modified(place: Path | Location, time_is_set: bool = False) -> float | None:
     return status.st_ctime if time_is_set else min(status.st_ctime, status.st_mtime)
 
 
-def read_bytes(place: Path | Location, limit: int) -> bytes:
-    """All of a file. Raises TooLongError, StfError."""
+def read_bytes(place: Path | Location, limit: int, check: files.Check = lambda head: None) -> bytes:
+    """All of a file. limit, check and errors: as of `files.read_bytes`."""
     if isinstance(place, Location):
-        return place.read_bytes(limit)
-    return files.read_bytes(place, limit)
+        return place.read_bytes(limit, check)
+    return files.read_bytes(place, limit, check)
 
 
 def remove(place: Path | Location) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from stfcodec import container, files
+from stfcodec import container, files, storage
 from stfcodec.batch import explain, model_name
 from stfcodec.cli import commands, filelist, messages
 from stfcodec.container import StreamInfo
@@ -52,7 +52,7 @@ def _read(path: str) -> bytes:
     limit, check = DEFAULT_LIMITS.bytes, container.check_signature
     if path in files.STANDARD_INPUT:
         return files.read_standard_input(limit, check)
-    return files.read_bytes(path, limit, check)
+    return storage.read_bytes(storage.place(path), limit, check)
 
 
 def _describe(info: StreamInfo) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
 from stfcodec import batch
-from stfcodec.cli import coding, commands, paths
+from stfcodec.cli import coding, commands, paths, urls
 from stfcodec.cli.filelist import Inputs
 from stfcodec.cli.progress import Verdicts
 from stfcodec.formats import STREAM_SUFFIXES
@@ -33,9 +34,13 @@ def command(
     are here, the checksum of the decoded symbols, and the alpha plane. FILE may be - for standard
     input, and with -r folders. The exit code is 0 if all files are whole.
     """
-    plan = paths.sources(
-        inputs.names, STREAM_SUFFIXES, recursive=recursive, list_file=inputs.list_file
-    )
+    plan: paths.Plan[Any]
+    if urls.are_among(inputs.names):
+        plan = urls.sources(inputs.names, STREAM_SUFFIXES, recursive)
+    else:
+        plan = paths.sources(
+            inputs.names, STREAM_SUFFIXES, recursive=recursive, list_file=inputs.list_file
+        )
     task = batch.Verify(weights, Limits(pixels=max_pixels))
     report = batch.Report(plan.single, left_out=plan.left_out)
     with coding.results(plan, partial(coding.ready, task), threads, workers) as found:

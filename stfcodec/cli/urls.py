@@ -12,7 +12,7 @@ from stfcodec.errors import UsageError
 from stfcodec.storage import Location, is_url, joined, place
 
 
-def are_among(inputs: Sequence[str], output: str | None) -> bool:
+def are_among(inputs: Sequence[str], output: str | None = None) -> bool:
     """Whether an input or the output is a URL."""
     return any(is_url(name) for name in (*inputs, output or ""))
 
@@ -43,6 +43,27 @@ def plan(inputs: Sequence[str], output: str | None, naming: Naming) -> Plan[AnyJ
             raise UsageError(f"{given} and {jobs[name].input_name} would both become {name}")
         jobs[name] = AnyJob(source, joined(target, name))
     return Plan(list(jobs.values()), single=is_single)
+
+
+def sources(inputs: Sequence[str], suffixes: frozenset[str], recursive: bool) -> Plan[AnyJob]:
+    """A plan of jobs without outputs: files, and those in folders behind URLs.
+
+    Raises UsageError, and StfError where a folder cannot be listed.
+    """
+    jobs: dict[Path | Location, AnyJob] = {}
+    for given in dict.fromkeys(inputs):
+        found = _source(given)
+        is_file = found.suffix.lower() in suffixes
+        if isinstance(found, Path) or is_file or found.is_on_the_web:
+            jobs[found] = AnyJob(found)
+            continue
+        if not recursive:
+            raise UsageError(f"{given} is a folder; add -r to take the files in it")
+        names = (name for name in found.walk() if PurePosixPath(name).suffix.lower() in suffixes)
+        jobs |= {place: AnyJob(place) for place in map(found.joined, names)}
+    if not jobs:
+        raise UsageError(f"no files found under {', '.join(inputs)}")
+    return Plan(list(jobs.values()), single=len(jobs) == 1 and len(inputs) == 1 and not recursive)
 
 
 def _source(given: str) -> Path | Location:
