@@ -30,7 +30,7 @@ _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oci"
 _WEB = frozenset({"http", "https"})
 """Protocols that are read only, and cannot be listed."""
 
-_UNREACHABLE = re.compile(r"(Connection|Connector|ConnectTimeout|DNS|Timeout)\w*Error")
+_UNREACHABLE = re.compile(r"\w*(Connect|DNS|Timeout)\w*Error")
 _WITHOUT_CREDENTIALS = re.compile(r"\w*Credentials\w*Error")
 
 
