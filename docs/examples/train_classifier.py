@@ -2,9 +2,9 @@
 
 python docs/examples/train_classifier.py SETS --photographs PHOTOGRAPHS
 
-SETS/stf and SETS/jpeg have one folder per class. With --photographs they are made first: squares of
-each photograph, turned by 0, 90, 180 or 270 degrees, which is what the classifier has to tell.
-Every fifth photograph is kept for the test. Without, the folders are taken as they are.
+SETS/stf and SETS/jpeg have one folder per class. With --photographs they are made first, of squares
+of each photograph, turned by 0, 90, 180 or 270 degrees: the classifier has to tell by how much.
+Without, the folders are taken as they are. A fifth of the names is kept for the test.
 """
 
 from __future__ import annotations
