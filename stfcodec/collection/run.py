@@ -62,6 +62,8 @@ def run(
     """
     folder = joined(collection.output, RECORDS)
     with locked(folder):
+        if isinstance(folder, Path):
+            temporary.remove_stale(folder)
         record = _record(folder, settings, existing, resumption)
         writer = manifest.Writer(folder)
         lead = _Lead(collection, record, resumption, writer)
@@ -250,6 +252,8 @@ def _identity(unit: Unit | Result) -> str:
 def _tidy(chunk: Chunk, collection: Collection) -> None:
     """Remove what a worker that was lost has left half-written in local folders."""
     outputs = [joined(collection.output, unit.name) for unit in chunk.units]
+    if chunk.output_kind is not None:
+        outputs = [chunk.output]
     for folder in {output.parent for output in outputs if isinstance(output, Path)}:
         temporary.remove_stale(folder)
 
