@@ -21,6 +21,8 @@ _SEEN_EVERY_S = 30.0
 _GONE_AFTER_S = 300.0
 """A run that was not seen for so long is over, whatever machine it was on."""
 
+_SETTLING_S = 0.2
+
 _LIMIT = 1 << 16
 
 
@@ -59,7 +61,7 @@ def _take(place: Path | Location, mine: dict[str, Any]) -> None:
             f"for its end; if it is dead, remove {place}"
         )
     storage.write_bytes(place, _content(mine), overwrite=True)
-    time.sleep(0.2)  # where two runs find a dead one, the later one has it
+    time.sleep(_SETTLING_S)  # where two runs find a dead one, the later one has it
     if _read(place).get("token") != mine["token"]:
         raise UsageError(f"another run has just begun to write there: wait for its end ({place})")
 

@@ -63,6 +63,8 @@ def run(
     """
     folder = joined(collection.output, RECORDS)
     with locked(folder):
+        if isinstance(folder, Path):
+            temporary.remove_stale(folder)
         record = _record(folder, settings, existing, resumption)
         writer = manifest.Writer(folder)
         lead = _Lead(collection, record, resumption, writer)
