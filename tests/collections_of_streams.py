@@ -37,7 +37,7 @@ def write_tars(folder: Path, counts: list[int]) -> list[str]:
     """Shards 0.tar, 1.tar … of so many samples, and the keys of all samples."""
     keys = []
     for shard, count in enumerate(counts):
-        with shards.writing(folder / f"{shard}.tar", "tar") as writer:
+        with (folder / f"{shard}.tar").open("wb") as file, shards.writing(file, "tar") as writer:
             for i in range(count):
                 keys.append(f"{shard}-{i}")
                 fields = {

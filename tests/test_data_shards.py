@@ -56,7 +56,7 @@ def pixels(data: bytes) -> torch.Tensor:
 def test_parquet(tmp_path: Path) -> None:
     """Streams in bare bytes and in structures; other columns keep their values."""
     pytest.importorskip("pyarrow")
-    with shards.writing(tmp_path / "a.parquet", "parquet") as writer:
+    with (tmp_path / "a.parquet").open("wb") as file, shards.writing(file, "parquet") as writer:
         for i in range(3):
             held = {"bytes": stream(i), "path": f"{i}.stf"}
             jpeg = {"bytes": b"\xff\xd8", "path": f"{i}.jpg"}
@@ -70,7 +70,7 @@ def test_parquet(tmp_path: Path) -> None:
 
 
 def test_pairs_have_one_crop(tmp_path: Path) -> None:
-    with shards.writing(tmp_path / "a.tar", "tar") as writer:
+    with (tmp_path / "a.tar").open("wb") as file, shards.writing(file, "tar") as writer:
         writer.write(Sample("a", {"left.stf": stream(0), "right.stf": stream(0)}))
     for _ in range(3):
         (sample,) = StfShards(tmp_path, view=RandomCrop(24))
@@ -180,7 +180,7 @@ def test_urls() -> None:
 @pytest.fixture
 def damaged(tmp_path: Path) -> Path:
     """A shard with damage of every kind, and one that is cut off."""
-    with shards.writing(tmp_path / "0.tar", "tar") as writer:
+    with (tmp_path / "0.tar").open("wb") as file, shards.writing(file, "tar") as writer:
         writer.write(Sample("good", {"stf": stream(0), "cls": b"1"}))
         writer.write(Sample("cut", {"stf": stream(0)[:-4], "cls": b"1"}))
         writer.write(Sample("bit", {"stf": (BAD / "y-bit.stf").read_bytes(), "cls": b"1"}))
