@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from stfcodec.cli.main import main
 from stfcodec.entropy.tables import CdfTables, gaussian_tables
 
 if TYPE_CHECKING:
+    from s3_server import S3Server
     from torch import Tensor
 
     from stfcodec.models.base import CompressionModel
@@ -43,6 +45,26 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     model.integer = quantise(model, [torch.rand(1, 3, 64, 64)])
     files.save(model, path)
     return ["--weights", str(path)]
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    from s3_server import S3Server
+
+    server = S3Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a new bucket, which the tests may read and write."""
+    from s3_server import ALL, sign_in
+
+    sign_in(monkeypatch, s3_server.url, ALL)
+    return f"s3://{s3_server.bucket()}"
 
 
 @pytest.fixture

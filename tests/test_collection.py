@@ -20,10 +20,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("pyarrow")
-pytest.importorskip("webdataset")
-
 from test_batch import Shout
 from text_collections import (
     KEEPING,
@@ -46,6 +42,9 @@ from stfcodec.collection.chunks import Chunks
 from stfcodec.collection.hashes import HashSet, hash64
 from stfcodec.collection.listing import Unit
 from stfcodec.errors import StfError, StorageError, UsageError
+
+pytest.importorskip("pyarrow")
+pytest.importorskip("webdataset")
 
 HERE = Path(__file__).resolve().parent
 posix = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
@@ -332,7 +331,7 @@ def test_beginning_anew_never_mixes_settings(
     folder = texts(tmp_path / "in", "a.txt", "b.txt")
     shout([folder], tmp_path / "out")
     shout([texts(folder, "c.txt")], tmp_path / "out", RESUME)
-    removed: list[object] = []
+    before, removed = storage.remove, []
 
     def remove(place: object) -> None:
         if removed:
@@ -346,8 +345,8 @@ def test_beginning_anew_never_mixes_settings(
         patch.setattr(storage, "remove", remove)
         with pytest.raises(KeyboardInterrupt):
             shout([folder], tmp_path / "out", existing="replace")
-        patch.undo()
-        patch.setitem(SETTINGS, "quality", 5)
+        patch.setattr(storage, "remove", before)
+        (tmp_path / "out" / "_manifest" / "_running.json").unlink()
         with pytest.raises(UsageError, match="the earlier run had"):
             shout([folder], tmp_path / "out", RESUME)
     results = shout([folder], tmp_path / "out", RESUME)
