@@ -180,7 +180,7 @@ class StfShards(IterableDataset[Any]):
                 self._weights,
             )
             found: dict[str, Any] = {KEY: sample.key}
-            found |= {f: _value(f, v) for f, v in sample.fields.items() if f not in streams}
+            found |= {f: _value(f, v) for f, v in sample.values().items() if f not in streams}
             for field, picture in zip(streams, pictures, strict=True):
                 found[field] = picture if self.transform is None else self.transform(picture)
             if self.fields is None:

@@ -46,6 +46,10 @@ class Sample:
         value = self.fields[field]
         return bytes(value["bytes"] if isinstance(value, dict) else value)
 
+    def values(self) -> dict[str, Any]:
+        """All fields, those of the whole row too."""
+        return self.fields if self.row is None else {**self.row.to_pylist()[0], **self.fields}
+
     def with_file(self, field: str, data: bytes, rename: Rename) -> Sample:
         """The sample with another file in place of one of `files`."""
         value, name = self.fields[field], field
