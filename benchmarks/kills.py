@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
@@ -30,9 +30,6 @@ from stfcodec.shards import RECORDS
 RUNNERS = {"processes": ("--workers", "2"), "Ray": ("--workers", "2", "--ray")}
 OUTPUTS = {"files": (), "shards": ("--shards", "4")}
 
-WORKER_PAUSE_S, DRIVER_PAUSE_S = (0.5, 2.0), (0.5, 15.0)
-"""Between two kills: at least and at most."""
-
 _POLL_S = 0.01
 
 
@@ -43,6 +40,10 @@ class Killed(NamedTuple):
     seconds: float
     code: int
     text: str
+
+
+Kill = Callable[[Sequence[str], int, tuple[float, float], random.Random], Killed]
+"""A command, kills at most, the shortest and longest pause between two of them, and chance."""
 
 
 def cut(images: Sequence[np.ndarray], folder: Path, count: int, side: int) -> None:
@@ -83,7 +84,7 @@ def run_killing_workers(
         while count < kills and driver.is_running:
             time.sleep(chance.uniform(*pause))
             while driver.is_running:
-                if victims := _at_work(driver.process.pid):
+                if victims := at_work(driver.process.pid):
                     count += _kill(chance.choice(victims))
                     break
                 time.sleep(_POLL_S)
@@ -107,6 +108,13 @@ def run_killing_drivers(
         if code != -signal.SIGKILL:
             break
     return Killed(count, seconds, code, text)
+
+
+VICTIMS: dict[str, tuple[Kill, tuple[float, float]]] = {
+    "workers": (run_killing_workers, (0.5, 2.0)),
+    "driver": (run_killing_drivers, (0.5, 15.0)),
+}
+"""How each is killed, and the seconds between two kills, at least and at most."""
 
 
 class _Driver:
@@ -138,7 +146,7 @@ class _Driver:
         return seconds, code, self._errors.read()
 
 
-def _at_work(driver: int) -> list[int]:
+def at_work(driver: int) -> list[int]:
     """The workers of a run that have a chunk, by their process ids."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
@@ -240,10 +248,7 @@ def main(
                 raise click.ClickException(alone.text)
             rows.append(["one process", kind, "", "0", f"{alone.seconds:.0f}", "0"])
             for runner, spread in RUNNERS.items():
-                for victim, kill, pause in (
-                    ("workers", run_killing_workers, WORKER_PAUSE_S),
-                    ("driver", run_killing_drivers, DRIVER_PAUSE_S),
-                ):
+                for victim, (kill, pause) in VICTIMS.items():
                     if not {runner, kind, victim}.issuperset(only):
                         continue
                     output = root / f"{kind}-{runner}-{victim}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
-from stfcodec import files, shards, storage
+from stfcodec import files, shards, storage, temporary
 from stfcodec.batch import AnyJob, Existing, Naming, OpenTask, Result, Task, explain, run
 from stfcodec.collection.chunks import Chunk
 from stfcodec.collection.hashes import HashSet
@@ -124,9 +124,11 @@ def open_work(open_task: OpenTask, way: Way) -> Iterator[Callable[[Chunk], list[
 
 def _code(chunk: Chunk, task: Task, way: Way, tidy: set[Path]) -> list[Result]:
     """The results of all pictures in a chunk, or one where it fails as a whole."""
+    if chunk.attempts:
+        tidy.clear()  # the worker before has left something half-written, wherever that was
     try:
         if chunk.output_kind is not None:
-            return _into_shard(chunk, task, way)
+            return _into_shard(chunk, task, way, tidy)
         if chunk.units[0].kind is not None:
             found = run(_unpacked(chunk, way), task, way.existing, tidy=tidy)
             return [_strip(result) for result in found]
@@ -166,7 +168,7 @@ def _unpacked(chunk: Chunk, way: Way) -> Iterator[AnyJob]:
                     yield AnyJob(source, _Taken(str(output)))
 
 
-def _into_shard(chunk: Chunk, task: Task, way: Way) -> list[Result]:
+def _into_shard(chunk: Chunk, task: Task, way: Way, tidy: set[Path]) -> list[Result]:
     """Code a chunk into one shard. Raises StfError where a shard cannot be read or written."""
     overwrite = way.existing == "replace"
     if chunk.may_have_outputs:
@@ -174,6 +176,9 @@ def _into_shard(chunk: Chunk, task: Task, way: Way) -> list[Result]:
     if isinstance(chunk.output, Path):
         files.check_output(chunk.output, overwrite)
         files.make_folder(chunk.output.parent)
+        if chunk.output.parent not in tidy:
+            temporary.remove_stale(chunk.output.parent)
+            tidy.add(chunk.output.parent)
         with files.atomic_write(chunk.output, overwrite) as file:
             return _fill(file, chunk, task, way)
     chunk.output.check_output(overwrite)
