@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from threading import Thread
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -287,9 +288,26 @@ def _handle_signals() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
+def _end_with_parent() -> None:
+    """End this process if the one that started it is killed.
+
+    Otherwise it would finish its item, and collide with a run that takes the place of that one.
+    """
+    from multiprocessing import parent_process
+
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    if sys.platform != "win32":  # there it would not be handled
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_STOPPING_S)
+    os._exit(1)
+
+
 def _work(connection: Connection, open_work: OpenWork[Any, Any]) -> None:
     """Run in a worker process: tell when it is ready, then work on one item after another."""
     _handle_signals()
+    Thread(target=_end_with_parent, daemon=True).start()
     if not os.environ.get("STFCODEC_DEBUG"):
         warnings.simplefilter("ignore")  # as in the process of the command
     with suppress(EOFError, OSError), ExitStack() as stack:  # the command was killed

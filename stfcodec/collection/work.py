@@ -124,6 +124,8 @@ def open_work(open_task: OpenTask, way: Way) -> Iterator[Callable[[Chunk], list[
 
 def _code(chunk: Chunk, task: Task, way: Way, tidy: set[Path]) -> list[Result]:
     """The results of all pictures in a chunk, or one where it fails as a whole."""
+    if chunk.attempts:
+        tidy.clear()  # the worker before has left something half-written, wherever that was
     try:
         if chunk.output_kind is not None:
             return _into_shard(chunk, task, way, tidy)
