@@ -154,13 +154,14 @@ def _output(chunk: Chunk, way: Way, name: str) -> Path | Location:
 
 def _unpacked(chunk: Chunk, way: Way) -> Iterator[AnyJob]:
     """A job for each picture in a shard, whose output is a file."""
-    shard = chunk.units[0].source
+    shard, kind = chunk.units[0].source, chunk.units[0].kind
+    assert kind is not None
     outputs = HashSet()
     with shards.reading(shard) as reader:
         for sample in reader.samples:
             for name_in_sample, name in sample.files(way.naming.suffixes).items():
                 source = _Read(str(shard), name, sample.data(name_in_sample))
-                name = shards.name_of_file(name)
+                name = shards.name_of_file(name, kind)
                 output = joined(chunk.output, way.output_of(name))
                 if outputs.add(str(output)):
                     yield AnyJob(source, _output(chunk, way, name))

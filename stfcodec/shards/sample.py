@@ -92,13 +92,13 @@ def sample_of_file(name: str, data: bytes, kind: Kind) -> Sample:
     path = PurePosixPath(name)
     key = str(path.with_name(path.stem))
     if kind == "parquet":
-        key, file_name = storable(key), storable(path.name)
-        return Sample(key, {"key": key, "image": {"bytes": data, "path": file_name}})
+        key = storable(key)
+        return Sample(key, {"key": key, "image": {"bytes": data, "path": storable(name)}})
     stem = path.stem.replace("%", "%25").replace(".", "%2E")
     return Sample(str(path.with_name(stem)), {path.suffix[1:].lower(): data})
 
 
-def name_of_file(name: str) -> str:
+def name_of_file(name: str, kind: Kind) -> str:
     """What a file of a sample is called outside of its shard: the escapes of `sample_of_file` are
     gone. Raises ShardError where the name leads out of a folder."""
     path = PurePosixPath(name)
@@ -106,4 +106,6 @@ def name_of_file(name: str) -> str:
         raise ShardError(f"{name!r} is a name that leads out of the folder")
     if "\0" in name or not path.name:
         raise ShardError(f"{name!r} is no name of a file")
+    if kind == "parquet":
+        return str(path)
     return str(path.with_name(path.name.replace("%2E", ".").replace("%25", "%")))
