@@ -71,12 +71,11 @@ def main(folder: Path, pictures: int, side: int, workers: tuple[int, ...], round
 def _speed(source: Path, output: Path, options: Sequence[str]) -> Speed:
     """Of one command. Raises RuntimeError where it fails."""
     words = ["encode", str(source), "-r", "-o", str(output), "--json", "--quiet", *options]
-    begin, times = time.monotonic(), []
+    begin = time.monotonic()
     command = [sys.executable, "-m", "stfcodec", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        for _ in process.stdout:
-            times.append(time.monotonic() - begin)
+        times = [time.monotonic() - begin for _ in process.stdout]
     if process.returncode:
         raise RuntimeError(f"{' '.join(words)} failed")
     warm = int(_WARM * len(times))

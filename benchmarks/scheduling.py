@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from stfcodec.batch import AnyJob, Naming, Result, pools
 from stfcodec.batch.on_ray import Cluster, run_on_ray
 from stfcodec.container import StreamInfo
 from stfcodec.formats import PICTURE_SUFFIXES, STREAM_SUFFIX
+from stfcodec.storage import Location, joined
 
 if TYPE_CHECKING:
     from stfcodec.collection.chunks import Chunk
@@ -63,20 +64,25 @@ def _collection(inputs: tuple[str, ...], output: Path) -> Collection:
     return Collection(inputs, output, NAMING, recursive=True)
 
 
+def _units(count: int) -> Iterator[Unit]:
+    from stfcodec.collection.listing import Unit
+
+    for number in range(count):
+        yield Unit(Path("/", _name(number)), _name(number))
+
+
 def _made_up(count: int, output: Path) -> Collection:
     """A collection of files that do not exist."""
     from stfcodec.collection import Collection
-    from stfcodec.collection.listing import Unit
 
     class MadeUp(Collection):
         def units(self) -> Iterator[Unit | Result]:
-            for number in range(count):
-                yield Unit(Path("/", _name(number)), _name(number))
+            return _units(count)
 
     return MadeUp((), output, NAMING, recursive=True)
 
 
-# Parts: each gets a number of pictures and a folder, and yields once what it needs is there ---------
+# Parts: each gets a number of pictures and a folder, and yields once what it needs is there -------
 
 
 def names(count: int, root: Path) -> Iterator[None]:
@@ -88,12 +94,12 @@ def names(count: int, root: Path) -> Iterator[None]:
 def files(count: int, root: Path) -> Iterator[None]:
     """The listing of a local folder, with its subfolders."""
     for number in range(count):
-        path = root / "source" / _name(number)
+        path = root.parent / "source" / _name(number)
         if number % _IN_FOLDER == 0:
             path.parent.mkdir(parents=True)
         path.touch()
     yield
-    found = sum(1 for _ in _collection((str(root / "source"),), root / "out").units())
+    found = sum(1 for _ in _collection((str(root.parent / "source"),), root / "out").units())
     assert found == count
 
 
@@ -182,9 +188,10 @@ def _no_task() -> Iterator[Any]:
 def _take_all(
     take: Any, open_work: Any, accepts: pools.Accepts
 ) -> Generator[pools.Done[Any, Any], None, None]:
-    """A runner that takes every chunk, and does nothing with it."""
+    """A runner that takes every chunk, and skips what is in it."""
+    skipped = Result(AnyJob(None))
     while (chunk := take()) is not None:
-        yield pools.Done(chunk, [])
+        yield pools.Done(chunk, [skipped] * len(chunk.units))
 
 
 def _idle(
@@ -197,27 +204,24 @@ def _idle(
 
 @contextmanager
 def _results() -> Iterator[Callable[[Chunk], list[Result]]]:
-    yield lambda chunk: [
-        _result(unit, chunk.output / NAMING.output(Path(unit.name))) for unit in chunk.units
-    ]
+    yield lambda chunk: [_result(unit, chunk.output) for unit in chunk.units]
 
 
-def _result(unit: Unit, output: Any) -> Result:
+def _result(unit: Unit, folder: Path | Location) -> Result:
+    output = joined(folder, str(NAMING.output(PurePosixPath(unit.name))))
     return Result(AnyJob(unit.source, output), _INFO, 4 << 20, 410_090, 9.0, checksum="a" * 64)
 
 
 def _write(count: int, root: Path) -> None:
     from stfcodec.collection import manifest
 
-    units = _made_up(count, root.parent).units()
     writer = manifest.Writer(root)
-    for unit in units:
-        output = root.parent / NAMING.output(Path(unit.name))
-        writer.add([manifest.row(unit.identity, _result(unit, output), root.parent)])
+    for unit in _units(count):
+        writer.add([manifest.row(unit.identity, _result(unit, root.parent), root.parent)])
     writer.flush()
 
 
-# The command ---------------------------------------------------------------------------------------
+# The command --------------------------------------------------------------------------------------
 
 
 @click.command()

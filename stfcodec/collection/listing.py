@@ -98,7 +98,7 @@ class Collection:
             return
         for path, kind, reason in listing.walk(root, self._wants):
             name = path.relative_to(root).as_posix()
-            if RECORDS in path.parts:
+            if RECORDS in name.split("/"):
                 continue
             if kind == "file" and not self._is_own(path):
                 yield self._unit(path, name)
