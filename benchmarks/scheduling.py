@@ -7,6 +7,7 @@ Every measurement has a process of its own, whose peak memory is read at its end
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import time
@@ -109,6 +110,7 @@ def s3(count: int, root: Path) -> Iterator[None]:
 
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -11,7 +11,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,9 @@ _BEGUN = "_begun.json"
 """Written when the first run begins, with its settings. Readers of Parquet pass over the name."""
 
 _LIMIT = 1 << 20
+
+_BATCH = 1000
+"""Rows that are in memory as Python objects at a time."""
 
 
 def row(source: str, result: Result, folder: Path | Location) -> dict[str, Any]:
@@ -199,11 +202,11 @@ def read(folder: Path | Location) -> Record:
     hashes, numbers, failures, outputs, record = [], [], [], [], Record()
     for number, part in enumerate(parts(folder)):
         table = _table(part, ["source", "output", "error"])
-        hashes.append(np.array([hash64(name) for name in table["source"].to_pylist()], np.uint64))
+        hashes.append(_hashes(table["source"].to_pylist()))
         numbers.append(np.full(len(table), number, np.int32))
         failures.append(np.array(table["error"].is_valid()))
         names = table["output"].to_pylist()
-        outputs.append(np.array([hash64(name) for name in names], np.uint64))
+        outputs.append(_hashes(names))
         matches = (_SHARD.fullmatch(name.partition("/")[0]) for name in names)
         record.shards |= {int(match[1]) for match in matches if match}
     if hashes:
@@ -219,26 +222,38 @@ def _last(
     hashes: np.ndarray, numbers: np.ndarray, failures: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sources that are done and that failed, by the last part that has each."""
-    order = np.lexsort((numbers, hashes))
-    hashes, numbers, failures = hashes[order], numbers[order], failures[order]
-    sources, starts = np.unique(hashes, return_index=True)
-    ends = np.append(starts[1:], len(hashes))
-    last = np.repeat(numbers[ends - 1], ends - starts)
-    failed = np.unique(hashes[(numbers == last) & failures])
+    sources, last = _last_parts(hashes, numbers)
+    counts = last[np.searchsorted(sources, hashes)] == numbers
+    failed = np.unique(hashes[counts & failures])
     return np.setdiff1d(sources, failed, assume_unique=True), failed
+
+
+def _last_parts(hashes: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sources, sorted, and the number of the last part that has each."""
+    order = np.lexsort((numbers, hashes))
+    hashes, numbers = hashes[order], numbers[order]
+    is_last = np.append(hashes[1:] != hashes[:-1], True)
+    return hashes[is_last], numbers[is_last]
+
+
+def _hashes(names: Iterable[str]) -> np.ndarray:
+    return np.fromiter(map(hash64, names), np.uint64)
 
 
 def rows(folder: Path | Location) -> Iterator[dict[str, Any]]:
     """The rows that count, part by part. Raises StfError."""
-    last: dict[int, int] = {}
     found = parts(folder)
-    for number, part in enumerate(found):
-        last |= dict.fromkeys(map(hash64, _table(part, ["source"])["source"].to_pylist()), number)
-    for number, part in enumerate(found):
-        for fields in _table(part, list(_FIELDS)).to_pylist():
-            is_empty = not fields["output"]
-            if last[hash64(fields["source"])] == number and not is_empty:
-                yield fields
+    hashes = [_hashes(_table(part, ["source"])["source"].to_pylist()) for part in found]
+    if not hashes:
+        return
+    numbers = [np.full(len(h), number, np.int32) for number, h in enumerate(hashes)]
+    sources, last = _last_parts(np.concatenate(hashes), np.concatenate(numbers))
+    for number, (part, own) in enumerate(zip(found, hashes, strict=True)):
+        counts = last[np.searchsorted(sources, own)] == number
+        for batch in _table(part, list(_FIELDS)).filter(counts).to_batches(_BATCH):
+            for fields in batch.to_pylist():
+                if fields["output"]:  # else of a shard in which there is nothing
+                    yield fields
 
 
 def _table(part: Path | Location, columns: list[str]) -> Any:
