@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from test_batch import Shout
 
@@ -24,6 +25,12 @@ SETTINGS = {"command": "shout"}
 @contextmanager
 def shouting() -> Iterator[batch.Task]:
     yield Shout()
+
+
+@contextmanager
+def opened(task: type[Shout], **options: Any) -> Iterator[batch.Task]:
+    """Opens a stand-in, in a worker, too."""
+    yield task(**options)
 
 
 def shout(
@@ -82,6 +89,13 @@ def outputs(folder: Path) -> dict[str, bytes]:
         for path in sorted(found)
         if "_manifest" not in path.relative_to(folder).parts
     }
+
+
+def rows(folder: Path) -> dict[str, dict[str, Any]]:
+    """The rows of an output's manifest, by what is last in their sources."""
+    from stfcodec.collection import manifest
+
+    return {Path(row["source"]).name: row for row in manifest.rows(folder / "_manifest")}
 
 
 def failures(results: list[Result]) -> dict[str, str]:
