@@ -25,7 +25,7 @@ class HashSet:
         """hashes: sorted, uint64."""
         self._sorted: list[memoryview] = []  # in which bisect is quick: they give plain numbers
         if hashes is not None and len(hashes):
-            self._sorted.append(memoryview(hashes))
+            self._sorted.append(hashes.data)
         self._recent: set[int] = set()
 
     def __contains__(self, text: object) -> bool:
@@ -58,5 +58,5 @@ class HashSet:
         while self._sorted and len(self._sorted[-1]) <= 2 * len(new):
             before = np.asarray(self._sorted.pop())
             new = np.sort(np.concatenate([before, new]), kind="stable")
-        self._sorted.append(memoryview(new))
+        self._sorted.append(new.data)
         self._recent = set()
