@@ -191,7 +191,7 @@ class Location:
         with self._failing("look for"):
             system, path = self._open()
             try:
-                return int(system.info(path)["size"] or 0)
+                return int(_facts(system, path)["size"] or 0)
             except FileNotFoundError:
                 return None
 
@@ -201,6 +201,8 @@ class Location:
         with self._failing("look for"):
             system, path = self._open()
             try:
+                if hasattr(system, "call_s3"):
+                    return float(_facts(system, path)["LastModified"].timestamp())
                 return float(system.modified(path).timestamp())
             except (FileNotFoundError, NotImplementedError):
                 return None
@@ -309,6 +311,18 @@ def _file_system(base: str) -> tuple[Any, str]:
 
 if hasattr(os, "register_at_fork"):  # a child has none of the threads that drivers wait for
     os.register_at_fork(after_in_child=_file_system.cache_clear)
+
+
+def _facts(system: Any, path: str) -> dict[str, Any]:
+    """Size and more of a file. Raises FileNotFoundError.
+
+    s3fs would list what is below a missing one, too, which costs as much as writing a file.
+    """
+    if not hasattr(system, "call_s3"):
+        return dict(system.info(path))
+    bucket, _, key = path.partition("/")
+    found = system.call_s3("head_object", system.kwargs, Bucket=bucket, Key=key, **system.req_kw)
+    return {**found, "size": found["ContentLength"]}
 
 
 def _first_bytes(system: Any, path: str, count: int) -> bytes:

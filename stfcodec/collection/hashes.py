@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,9 @@ class HashSet:
 
     def __init__(self, hashes: np.ndarray | None = None) -> None:
         """hashes: sorted, uint64."""
-        self._sorted: list[np.ndarray] = [] if hashes is None or not len(hashes) else [hashes]
+        self._sorted: list[memoryview] = []  # in which bisect is quick: they give plain numbers
+        if hashes is not None and len(hashes):
+            self._sorted.append(hashes.data)
         self._recent: set[int] = set()
 
     def __contains__(self, text: object) -> bool:
@@ -39,14 +42,11 @@ class HashSet:
         return True
 
     def _has(self, value: int) -> bool:
-        import numpy as np
-
         if value in self._recent:
             return True
-        wanted = np.uint64(value)
-        for array in self._sorted:
-            place = int(np.searchsorted(array, wanted))
-            if place < len(array) and array[place] == wanted:
+        for found in self._sorted:
+            place = bisect_left(found, value)
+            if place < len(found) and found[place] == value:
                 return True
         return False
 
@@ -56,6 +56,7 @@ class HashSet:
 
         new = np.array(sorted(self._recent), np.uint64)
         while self._sorted and len(self._sorted[-1]) <= 2 * len(new):
-            new = np.sort(np.concatenate([self._sorted.pop(), new]), kind="stable")
-        self._sorted.append(new)
+            before = np.asarray(self._sorted.pop())
+            new = np.sort(np.concatenate([before, new]), kind="stable")
+        self._sorted.append(new.data)
         self._recent = set()
