@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -18,9 +18,6 @@ from stfcodec.cli.filelist import Inputs
 from stfcodec.cli.progress import DryRun, Progress
 from stfcodec.errors import UsageError
 from stfcodec.shards import RECORDS, SUFFIXES, Kind
-
-if TYPE_CHECKING:
-    pass
 
 _RAY_ADDRESSES = ("local", "auto")
 
@@ -111,7 +108,8 @@ def options(command: Callable[..., int]) -> Callable[..., int]:
 def _check(wanted: Wanted, device: str) -> None:
     """Raises UsageError for what makes no sense."""
     address = wanted.ray
-    if address is not None and address not in _RAY_ADDRESSES and ":" not in address:
+    is_address = address in (None, *_RAY_ADDRESSES) or ":" in str(address)
+    if not is_address or storage.is_url(str(address)):
         raise UsageError(f"--ray {address}: no HOST:PORT; put --ray last if it has no address")
     if address is None and (wanted.cpus_per_worker or wanted.gpus_per_worker):
         raise UsageError("--cpus-per-worker and --gpus-per-worker are for --ray")
@@ -158,7 +156,7 @@ def run(
             messages.warn(path, text)
 
     found = collection.Collection(
-        inputs.names, target, naming, recursive, wanted.unpack, report.left_out, warn=warn
+        inputs.names, target, naming, recursive, wanted.unpack, left_out=report.left_out, warn=warn
     )
     coding.check_streams([], as_json)
     if dry_run:

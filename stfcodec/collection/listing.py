@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from stfcodec.collection.hashes import HashSet
 
 _LINKED = "a link to a folder, which -r does not follow; name it to take it"
+
+
+PACKED = re.compile(r"shard-(\d{6,})\.(?:tar|parquet)")
+"""Names of the shards that files are packed into."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class Collection:
     naming: Naming
     recursive: bool = False
     unpacks: bool = False
+    packs: bool = False
+    """Files go to shards, whose names `PACKED` are taken."""
     left_out: Counter[str] = field(default_factory=Counter)
     found: int = 0
     """Units that were listed."""
@@ -113,6 +120,10 @@ class Collection:
         for name in root.walk():
             found = root.joined(name)
             parts = PurePosixPath(name).parts
+            if name.startswith("/") or "//" in name or ".." in parts:
+                reason = "a name that leads out of the folder, or that no folder can hold"
+                yield Result(AnyJob(found, self.output), failure=explain(StfError(reason)))
+                continue
             is_hidden = any(part.startswith(".") or part == RECORDS for part in parts[:-1])
             if is_hidden or self._is_own(found):
                 continue
@@ -150,6 +161,10 @@ def without_clashes(
             yield unit
             continue
         name = collection.output_of(unit)
+        if collection.packs and unit.kind and not unit.unpacks and PACKED.fullmatch(name):
+            text = f"{name} is the name of a shard that --shards writes; rename it, or leave it out"
+            yield Result(AnyJob(unit.source, collection.output), failure=explain(UsageError(text)))
+            continue
         if seen.add(storable(name)):
             yield unit
             continue

@@ -36,6 +36,8 @@ def locked(folder: Path | Location) -> Iterator[None]:
 
     def show() -> None:
         while not ended.wait(_SEEN_EVERY_S):
+            if _read(place).get("token") not in (mine["token"], None):
+                return  # another run took it, as this one was not seen
             with suppress(StfError):  # the run itself will meet what is wrong
                 storage.write_bytes(place, _content(mine), overwrite=True)
 

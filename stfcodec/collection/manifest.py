@@ -21,11 +21,11 @@ import numpy as np
 from stfcodec import storage
 from stfcodec.batch import Result, model_name
 from stfcodec.collection.hashes import hash64
+from stfcodec.collection.listing import PACKED
 from stfcodec.errors import StfError, one_line, storable
 from stfcodec.storage import Location, joined
 
 _PART = re.compile(r"part-(\d{6,})-.*\.parquet")
-_SHARD = re.compile(r"shard-(\d{6,})\.(?:tar|parquet)")
 
 _EVERY_S, _SHARE, _ROWS = 5.0, 0.02, 100_000
 """A part is written after so many seconds or rows, or this share of the run's time: what a killed
@@ -206,8 +206,8 @@ def read(folder: Path | Location) -> Record:
         numbers.append(np.full(len(table), number, np.int32))
         failures.append(np.array(table["error"].is_valid()))
         names = table["output"].to_pylist()
-        outputs.append(_hashes(names))
-        matches = (_SHARD.fullmatch(name.partition("/")[0]) for name in names)
+        outputs.append(_hashes(map(_without_shard, names)))
+        matches = (PACKED.fullmatch(name.partition("/")[0]) for name in names)
         record.shards |= {int(match[1]) for match in matches if match}
     if hashes:
         sources = np.concatenate(hashes)
@@ -216,6 +216,12 @@ def read(folder: Path | Location) -> Record:
         )
         record.outputs = np.unique(np.concatenate(outputs)[np.isin(sources, record.done)])
     return record
+
+
+def _without_shard(output: str) -> str:
+    """An output by what it would be called outside of the shard that files were packed into."""
+    shard, _, name = output.partition("/")
+    return name if PACKED.fullmatch(shard) else output
 
 
 def _last(

@@ -22,7 +22,7 @@ from stfcodec.collection.listing import Collection, Unit, identity, without_clas
 from stfcodec.collection.lock import locked
 from stfcodec.collection.work import Way, open_work
 from stfcodec.errors import StfError, StorageError, UsageError
-from stfcodec.shards import RECORDS, Kind
+from stfcodec.shards import RECORDS, SUFFIXES, Kind
 from stfcodec.storage import Location, joined
 
 _ATTEMPTS = 3
@@ -62,7 +62,10 @@ def run(
     `resumption` says nothing of it, and StfError where the run cannot go on.
     """
     folder = joined(collection.output, RECORDS)
+    collection.packs = shard_size is not None
     with locked(folder):
+        if existing == "replace" and not resumption.goes_on:
+            _remove_packed(collection.output, folder)
         if isinstance(folder, Path):
             temporary.remove_stale(folder)
         record = _record(folder, settings, existing, resumption)
@@ -109,6 +112,13 @@ def _record(
         was = ", ".join(f"{name} {before.get(name)}" for name in changed)
         raise UsageError(f"the earlier run had {was}: give the same, or another -o ({folder})")
     return manifest.read(folder)
+
+
+def _remove_packed(output: Path | Location, folder: Path | Location) -> None:
+    """Remove the shards that an earlier run packed files into: this one may write fewer."""
+    for number in manifest.read(folder).shards:
+        for suffix in SUFFIXES:
+            storage.remove(joined(output, f"shard-{number:06d}{suffix}"))
 
 
 def _free_numbers(taken: set[int]) -> Iterator[int]:

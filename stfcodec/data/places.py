@@ -12,6 +12,7 @@ from stfcodec import api, container, files, storage
 from stfcodec.container import Stream
 from stfcodec.errors import StfError, StreamError, UsageError
 from stfcodec.limits import Limits
+from stfcodec.shards import RECORDS
 from stfcodec.storage import Location
 
 Place = str | Path | Location
@@ -30,8 +31,8 @@ def find(source: Place | Iterable[Place], suffixes: Iterable[str]) -> list[Found
     """The files of one place or of several: those of a folder by name, subfolders included.
 
     suffixes: of the files to take in folders, in lower case. Files and folders whose name begins
-    with a dot are left out, and links to folders not followed, of which a warning tells. Raises
-    UsageError where nothing is found, StfError where a folder cannot be read.
+    with a dot are left out, records of runs too. Links to folders are not followed, of which a
+    warning tells. Raises UsageError where nothing is found, StfError where a folder cannot be read.
     """
     known = frozenset(suffixes)
     places = [source] if isinstance(source, str | Path | Location) else list(source)
@@ -88,4 +89,4 @@ def _suffix(name: str) -> str:
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in name.split("/"))
+    return any(part.startswith(".") or part == RECORDS for part in name.split("/"))
