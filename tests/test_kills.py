@@ -59,7 +59,7 @@ def alone(source: Path, tmp_path_factory: pytest.TempPathFactory) -> References:
         (kills.run_killing_workers, "processes", "shards", (0.2, 0.5)),
         (kills.run_killing_workers, "Ray", "files", (0.2, 0.5)),
         (kills.run_killing_drivers, "processes", "files", (1.0, 6.0)),
-        (kills.run_killing_drivers, "Ray", "shards", (6.0, 12.0)),
+        (kills.run_killing_drivers, "Ray", "shards", (6.0, 10.0)),
     ],
 )
 def test_kills_lose_nothing(
