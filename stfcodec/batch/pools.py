@@ -153,6 +153,7 @@ def spread(
     in the midst of an item. Raises StfError if every worker ended at its start.
     """
     upcoming = take()
+    told: list[Done[T, Any]] = []
     while True:
         for worker in workers:
             is_free = worker.item is None and not worker.is_starting and accepts(worker.name)
@@ -161,6 +162,11 @@ def spread(
                 upcoming = take()
         while upcoming is not None and len(workers) < count:
             workers.append(start())
+        if told:  # all workers have something to do while these are looked at
+            yield from told
+            told = []
+            upcoming = take() if upcoming is None else upcoming
+            continue
         waited = [worker for worker in workers if worker.is_starting or worker.item is not None]
         is_working = any(worker.item is not None for worker in waited)
         if not waited or (upcoming is None and not is_working):
@@ -174,8 +180,7 @@ def spread(
                 if not count:
                     raise StfError(f"no worker could start: {worker.reason}")
             if item is not None and outcome is not None:
-                yield Done(item, outcome, worker.name)
-        upcoming = take() if upcoming is None else upcoming
+                told.append(Done(item, outcome, worker.name))
 
 
 class _Process(Generic[T, R]):
