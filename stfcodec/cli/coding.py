@@ -213,9 +213,14 @@ def show(
     report.warnings += len(plan.warnings)
     total = len(plan.refused) + len(plan.jobs)
     with kind(report, total, as_json=as_json, quiet=quiet) as progress:
-        for result in chain(plan.refused, found):
-            report.add(result)
-            progress.show(result)
+        return show_results(chain(plan.refused, found), report, progress)
+
+
+def show_results(results: Iterable[batch.Result], report: batch.Report, progress: Progress) -> int:
+    """Count and show results as they come, and return the exit code."""
+    for result in results:
+        report.add(result)
+        progress.show(result)
     return report.exit_code
 
 

@@ -161,7 +161,8 @@ def run(
     coding.check_streams([], as_json)
     if dry_run:
         planned = collection.dry_run(found, resumption)
-        return _show(planned, report, DryRun, as_json=as_json, quiet=quiet)
+        with DryRun(report, None, as_json=as_json, quiet=quiet) as progress:
+            return coding.show_results(planned, report, progress)
     layout = {
         "keep_suffix": naming.keep_suffix,
         "shards": wanted.shards,
@@ -178,8 +179,8 @@ def run(
         shard_size=wanted.shards,
         shard_kind=wanted.shard_format,
     )
-    with closing(results):
-        code = _show(results, report, Progress, as_json=as_json, quiet=quiet)
+    with closing(results), Progress(report, None, as_json=as_json, quiet=quiet) as progress:
+        code = coding.show_results(results, report, progress)
     if not found.found:
         known = " ".join(sorted(naming.suffixes | set(SUFFIXES)))
         raise UsageError(f"no files found under {', '.join(inputs.names)} (looked for {known})")
@@ -221,13 +222,3 @@ def _spread(
     if count == 1:
         return opened, pools.run_here
     return opened, partial(pools.run_in_processes, count=count)
-
-
-def _show(
-    results: Any, report: batch.Report, kind: type[Progress], *, as_json: bool, quiet: bool
-) -> int:
-    with kind(report, None, as_json=as_json, quiet=quiet) as progress:
-        for result in results:
-            report.add(result)
-            progress.show(result)
-    return report.exit_code

@@ -64,11 +64,9 @@ def run(
     folder = joined(collection.output, RECORDS)
     collection.packs = shard_size is not None
     with locked(folder):
-        if existing == "replace" and not resumption.goes_on:
-            _remove_packed(collection.output, folder)
         if isinstance(folder, Path):
             temporary.remove_stale(folder)
-        record = _record(folder, settings, existing, resumption)
+        record = _record(collection, folder, settings, existing, resumption)
         writer = manifest.Writer(folder)
         lead = _Lead(collection, record, resumption, writer)
         chunks = Chunks(
@@ -90,6 +88,7 @@ def run(
 
 
 def _record(
+    collection: Collection,
     folder: Path | Location,
     settings: dict[str, Any],
     existing: Existing,
@@ -103,6 +102,7 @@ def _record(
                 f"{folder} is the record of an earlier run: --resume goes on with that, "
                 f"--force begins anew"
             )
+        _remove_packed(collection, folder)
         for part in parts:  # before it begins: what is left of them is of the earlier settings
             storage.remove(part)
         manifest.begin(folder, settings, anew=True)
@@ -114,11 +114,16 @@ def _record(
     return manifest.read(folder)
 
 
-def _remove_packed(output: Path | Location, folder: Path | Location) -> None:
+def _remove_packed(collection: Collection, folder: Path | Location) -> None:
     """Remove the shards that an earlier run packed files into: this one may write fewer."""
-    for number in manifest.read(folder).shards:
+    try:
+        numbers = manifest.read(folder).shards
+    except StfError as error:
+        collection.warn(str(folder), f"shards of the earlier run may be left: {error}")
+        return
+    for number in numbers:
         for suffix in SUFFIXES:
-            storage.remove(joined(output, f"shard-{number:06d}{suffix}"))
+            storage.remove(joined(collection.output, f"shard-{number:06d}{suffix}"))
 
 
 def _free_numbers(taken: set[int]) -> Iterator[int]:
