@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "stfcodec"
 
 # A part, which is a module or package of stfcodec, imports only parts of the layers above it here.
 LAYERS = (
-    {"errors", "formats", "geometry", "machine", "temporary"},
+    {"errors", "formats", "geometry", "listing", "machine", "temporary"},
     {"limits", "view"},
     {"allocator", "container", "entropy", "files", "metrics"},
     {"storage"},

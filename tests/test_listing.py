@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stfcodec.batch import listing
-from stfcodec.batch.listing import walk
+from stfcodec import listing
+from stfcodec.listing import walk
 
 posix = pytest.mark.skipif(os.name != "posix", reason="files as POSIX has them")
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from stfcodec import files
-from stfcodec.batch import AnyJob, Job, Naming, Result, explain, listing
+from stfcodec import files, listing
+from stfcodec.batch import AnyJob, Job, Naming, Result, explain
 from stfcodec.errors import StfError, UsageError
 from stfcodec.storage import Location
 

@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 
-from stfcodec.batch import AnyJob, Naming, Result, explain, listing
+from stfcodec import listing
+from stfcodec.batch import AnyJob, Naming, Result, explain
 from stfcodec.errors import StfError, UsageError, storable
 from stfcodec.shards import RECORDS, SUFFIXES, Kind
 from stfcodec.storage import Location, joined, place

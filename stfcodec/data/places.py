@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from stfcodec import api, container, files, storage
+from stfcodec import api, container, files, listing, storage
 from stfcodec.container import Stream
 from stfcodec.errors import StfError, StreamError, UsageError
 from stfcodec.limits import Limits
@@ -73,15 +72,13 @@ def _is_file(place: Path | Location, known: frozenset[str]) -> bool:
 
 
 def _walk(root: Path) -> Iterator[str]:
-    def fail(error: OSError) -> None:
-        raise StfError(f"cannot read {error.filename}: {error.strerror}") from error
-
-    for folder, folders, names in os.walk(root, onerror=fail):
-        for name in folders:
-            if (path := Path(folder, name)).is_symlink():
-                warnings.warn(f"{path}: a link to a folder is not followed; name it", stacklevel=2)
-        for name in names:
-            yield Path(folder, name).relative_to(root).as_posix()
+    for path, kind, reason in listing.walk(root, lambda path: True):
+        if kind == "refused" and path.is_dir():
+            raise StfError(f"cannot read {path}: {reason}")
+        if kind == "linked folder":
+            warnings.warn(f"{path}: a link to a folder is not followed; name it", stacklevel=2)
+        elif kind != "left out":
+            yield path.relative_to(root).as_posix()
 
 
 def _suffix(name: str) -> str:
