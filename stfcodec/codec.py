@@ -64,7 +64,9 @@ class Codec:
         """
         dtype = torch.uint8 if depth == 8 else torch.uint16
         peak = _peak(dtype)
-        quality = torch.tensor([header.quality for header in headers], device=self.device)
+        qualities = [header.quality for header in headers]
+        # Of a type of their own: that of the host program may be half as long.
+        quality = torch.tensor(qualities, dtype=torch.float32, device=self.device)
         is_grey = [header.channels == 1 for header in headers]
         grey = torch.tensor(is_grey, device=self.device)[:, None, None, None]
 
